@@ -1,0 +1,50 @@
+# Every target installs what it needs by itself: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints/airflow-3.3.txt
+OLDEST_VENV := .venv-oldest
+OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
+
+.PHONY: help install demo test test-oldest lint format coverage constraints clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+install: $(VENV)/.installed ## Create .venv with everything for development
+
+# A half-made .venv has no stamp, so an interrupted installation starts again.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+$(OLDEST_VENV)/.installed: pyproject.toml $(OLDEST_CONSTRAINTS)
+	@echo "Installing the oldest supported Airflow into $(OLDEST_VENV) ..."
+	@$(PYTHON) -m venv $(OLDEST_VENV)
+	@$(OLDEST_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c $(OLDEST_CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+demo: install ## Run the example DAGs: against the emulator, or the real API with MODEL_ACCESS_KEY set
+	@$(BIN)/python -m dags_examples.demo
+
+test: install ## Run all tests
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler on the oldest supported Airflow
+	$(OLDEST_VENV)/bin/python -m pytest -m "not airflow"
+
+lint: install ## Check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install ## Mend style and formatting
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output
