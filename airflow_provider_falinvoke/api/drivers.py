@@ -1,0 +1,215 @@
+"""The only place that sends and sleeps: performs the steps of a call of ``protocol.py``, blocking or awaiting."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
+
+import httpx
+
+from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
+from airflow_provider_falinvoke.api.pacing import backoff
+
+Clock = Callable[[], float]
+HttpClient = httpx.Client
+
+#: Longer than the pauses between polls, so that a connection is made once for a job.
+KEEPALIVE_SECONDS = 60.0
+#: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
+_NEVER_ARRIVED = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+def run(
+    call: Call[T], client: httpx.Client, *, clock: Clock = time.time, sleep: Callable[[float], object] = time.sleep
+) -> T:
+    """Perform ``call``, blocking, and return what it returns.
+
+    :param clock: gives the time in epoch seconds.
+    :param sleep: waits for so many seconds.
+    """
+    try:
+        step = next(call)
+        while True:
+            step = call.send(_perform(step, client, clock, sleep))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def arun(
+    call: Call[T],
+    client: httpx.AsyncClient,
+    *,
+    clock: Clock = time.time,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does."""
+    try:
+        step = next(call)
+        while True:
+            step = call.send(await _aperform(step, client, clock, sleep))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[float], object]) -> Outcome:
+    if isinstance(step, Pause):
+        if (seconds := step.until - clock()) > 0:
+            sleep(seconds)
+        return Resumed(clock())
+    try:
+        return _reply(client.request(**_arguments(step)), clock())
+    except httpx.RequestError as error:
+        return _failure(error, clock())
+
+
+async def _aperform(
+    step: Step, client: httpx.AsyncClient, clock: Clock, sleep: Callable[[float], Awaitable[object]]
+) -> Outcome:
+    if isinstance(step, Pause):
+        if (seconds := step.until - clock()) > 0:
+            await sleep(seconds)
+        return Resumed(clock())
+    try:
+        return _reply(await client.request(**_arguments(step)), clock())
+    except httpx.RequestError as error:
+        return _failure(error, clock())
+
+
+def _arguments(step: Send) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"} if step.body is not None else {}
+    return {"method": step.method, "url": step.path, "content": step.body, "headers": headers}
+
+
+def _reply(response: httpx.Response, at: float) -> Reply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    # A host that repeats the key in an error body must not bring it into a log or an exception.
+    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    body = response.content.replace(key, b"***") if key else response.content
+    return Reply(response.status_code, headers, body, at)
+
+
+def _failure(error: httpx.RequestError, at: float) -> Failure:
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Failure(reason, not isinstance(error, _NEVER_ARRIVED), at, lasting=_is_lasting(error))
+
+
+def _is_lasting(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    if isinstance(error, (ssl.SSLCertVerificationError, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+        return True
+    return _is_lasting(error.__cause__ or error.__context__)
+
+
+@functools.lru_cache(maxsize=8)
+def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return the TLS settings for a CA bundle; made once, because loading the certificates takes some 30 ms of CPU.
+
+    :raises OSError: if the bundle cannot be read.
+    """
+    if ca_bundle is None:
+        return httpx.create_ssl_context()
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
+def open_client(endpoint: Endpoint) -> httpx.Client:
+    """Return a client that sends the key to the endpoint's host, and nowhere else: redirects are not followed."""
+    return httpx.Client(**_client_options(endpoint))
+
+
+def open_async_client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """Return the awaiting twin of :func:`open_client`. Call :func:`ssl_context` in a thread first: it blocks."""
+    return httpx.AsyncClient(**_client_options(endpoint))
+
+
+def _client_options(endpoint: Endpoint) -> dict[str, Any]:
+    extra = endpoint.extra
+    return {
+        "base_url": endpoint.base_url,
+        "headers": {"Authorization": f"Bearer {endpoint.key.get_secret_value()}", "Accept": "application/json"},
+        "timeout": httpx.Timeout(extra.read_timeout, connect=extra.connect_timeout),
+        "limits": httpx.Limits(keepalive_expiry=KEEPALIVE_SECONDS),
+        "verify": ssl_context(extra.ca_bundle),
+        "follow_redirects": False,
+        # A proxy of the environment is for hosts out there; what runs on this machine is reached directly.
+        "trust_env": not endpoint.is_loopback,
+    }
+
+
+def open_media_client(endpoint: Endpoint) -> httpx.Client:
+    """Return a client without any key, for the files of a result, which lie on other hosts."""
+    options = _client_options(endpoint) | {"base_url": "", "headers": {}, "follow_redirects": True}
+    return httpx.Client(**options)
+
+
+class MediaFailedError(Exception):
+    """A file could not be fetched; the message says why."""
+
+
+def stream_to(
+    client: httpx.Client,
+    url: str,
+    open_sink: Callable[[], IO[bytes]],
+    *,
+    tries: int = 4,
+    sleep: Callable[[float], object] = time.sleep,
+) -> tuple[str | None, int]:
+    """Stream a file into a sink, in chunks; after a failure that may pass, once more from its start.
+
+    :param client: a client without a key, from :func:`open_media_client`.
+    :param open_sink: opens the sink anew for each try.
+    :param tries: how often to try.
+    :return: the content type that the host said, and the bytes.
+    :raises MediaFailedError: the host refused, sent a text in place of a file, or kept failing.
+    """
+    for number in itertools.count(1):
+        try:
+            return _stream_once(client, url, open_sink)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            gone = isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error
+            if gone or number >= tries or not isinstance(error, httpx.HTTPError):
+                raise MediaFailedError(_media_words(url, error)) from error
+            sleep(backoff(number))
+    raise AssertionError("unreachable: the loop has no end of its own")
+
+
+def _stream_once(client: httpx.Client, url: str, open_sink: Callable[[], IO[bytes]]) -> tuple[str | None, int]:
+    with client.stream("GET", url) as response:
+        response.raise_for_status()
+        kind = response.headers.get("content-type")
+        if kind and kind.startswith("text/"):
+            raise MediaFailedError(f"{_without_query(url)} is {kind!r}, not a file of media")
+        size = 0
+        with open_sink() as sink:
+            for chunk in response.iter_bytes():
+                sink.write(chunk)
+                size += len(chunk)
+    return kind, size
+
+
+def _media_words(url: str, error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        expired = " (such URLs expire)" if error.response.is_client_error else ""
+        return f"{_without_query(url)} answered {status}{expired}"
+    return f"{_without_query(url)}: {type(error).__name__} {error}"
+
+
+def _without_query(url: str) -> str:
+    # A signed URL's query is a credential.
+    return url.split("?", 1)[0][:200]

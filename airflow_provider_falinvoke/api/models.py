@@ -1,0 +1,145 @@
+"""What is sent to the API and what comes back, as plain models. Lenient reading is the matter of ``replies.py``."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from airflow_provider_falinvoke.api.inputs import input_type
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+
+ModelId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class InvocationStatus(str, Enum):
+    """The state of an invocation, whatever its spelling on the wire."""
+
+    QUEUED = "QUEUED"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    #: A word that this client does not know; taken as pending, so that a paid job is not given up.
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the API will not change this state any more."""
+        return self in (InvocationStatus.COMPLETED, InvocationStatus.FAILED)
+
+
+class Tag(BaseModel):
+    """One ``{key, value}`` pair of a request's ``tags``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    key: str
+    value: str
+
+
+class InvokeRequest(BaseModel):
+    """The body of ``POST /v1/async-invoke``, checked before anything is sent.
+
+    :param model_id: the fal model, such as ``fal-ai/flux/schnell``. An unknown one is the API's to reject.
+    :param input: the model's fields; see :mod:`~airflow_provider_falinvoke.api.inputs`.
+    :param tags: a list of ``{key, value}``, or a plain dict.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_id: ModelId
+    input: dict[str, Any]
+    tags: tuple[Tag, ...] | None = None
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _tags_from_dict(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) != {"key", "value"}:
+            return [{"key": key, "value": tag} for key, tag in value.items()]
+        return [value] if isinstance(value, dict) else value
+
+    @classmethod
+    def build(cls, model_id: Any, input: Any, tags: Any = None) -> InvokeRequest:
+        """Return the checked request.
+
+        :raises FalInvokeInputError: if a field is missing, of a wrong type or out of its bounds; it names them all.
+        """
+        try:
+            request = cls(model_id=model_id, input=_object_of(input), tags=tags)
+        except ValidationError as error:
+            raise FalInvokeInputError(_sentence(error)) from None
+        checks = input_type(request.model_id)
+        try:
+            checked = checks.model_validate(request.input).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise FalInvokeInputError(_sentence(error, prefix="input.")) from None
+        try:
+            plain = to_jsonable_python(checked)
+            json.dumps(plain, allow_nan=False)
+        except (PydanticSerializationError, ValueError) as error:
+            raise FalInvokeInputError(f"The request is wrong, nothing was sent: input is not JSON: {error}") from None
+        return request.model_copy(update={"input": plain})
+
+    def body(self) -> bytes:
+        """Return the request's JSON."""
+        data: dict[str, Any] = {"model_id": self.model_id, "input": self.input}
+        if self.tags is not None:
+            data["tags"] = [{"key": tag.key, "value": tag.value} for tag in self.tags]
+        return json.dumps(data, allow_nan=False).encode()
+
+
+class Invocation(BaseModel):
+    """An invocation as the API reported it.
+
+    :param request_id: the job's id; None only where a reply held a finished result and no id.
+    :param status: the state.
+    :param raw_status: the word that the API used for it, if any.
+    :param output: the model's result once completed.
+    :param error: why it failed, as one line.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    request_id: str | None
+    status: InvocationStatus
+    raw_status: str | None = None
+    model_id: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    output: Any = None
+    error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from the job's creation to its end; None where the API gave no times."""
+        if self.created_at is None or self.completed_at is None:
+            return None
+        return round((self.completed_at - self.created_at).total_seconds(), 3)
+
+
+def _object_of(value: Any) -> Any:
+    """Read a JSON object out of a string, because a template that yields a dict is rendered to its text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise FalInvokeInputError(
+            "The request is wrong, nothing was sent: input must be a dict (or its JSON), but it is a text: "
+            f"{value[:80]!r}. A template that yields a dict needs render_template_as_native_obj=True on the DAG, "
+            "or the filter tojson."
+        ) from None
+
+
+def _sentence(error: ValidationError, prefix: str = "") -> str:
+    problems = "; ".join(
+        f"{prefix}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+        + ("" if item["type"] == "missing" else f" (got {str(item['input'])[:80]!r})")
+        for item in error.errors(include_url=False)
+    )
+    return f"The request is wrong, nothing was sent: {problems}"

@@ -1,0 +1,257 @@
+"""The API's calls, sans I/O: one generator each, that decides and never sends, sleeps or reads a clock.
+
+A call yields steps and is sent an outcome for each: :class:`Send` is answered with a :class:`Reply` or a
+:class:`Failure`, :class:`Pause` with a :class:`Resumed`. Every outcome says when it happened, so one step is one
+decision at one time. ``drivers.py`` performs the steps, blocking or awaiting.
+
+What is repeated is decided here alone. A GET is repeated until its deadline: after 429 by the vendor's recipe, after
+5xx, transport errors and unreadable bodies with a growing pause. A POST is repeated only where it cannot have arrived
+or was refused with 429; anything else that gives no request_id is a
+:class:`~airflow_provider_falinvoke.exceptions.FalInvokeAmbiguousSubmitError`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TypeVar
+
+from airflow_provider_falinvoke.api import replies
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
+from airflow_provider_falinvoke.api.outcomes import (
+    INVOKE_PATH,
+    NOW,
+    Call,
+    Failure,
+    NoAnswerError,
+    Pause,
+    Reply,
+    Send,
+    ambiguous,
+    gave_up,
+    invocation_path,
+    is_lasting,
+    is_passing,
+    is_success,
+    pause_after,
+    refused,
+    refused_or_ambiguous,
+    timed_out,
+    words,
+)
+from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError
+
+log = logging.getLogger(__name__)
+
+MODELS_PATH = "/v1/models"
+#: For so many seconds after a POST, a 404 may only mean that the API has not heard of the job everywhere yet.
+NOT_FOUND_GRACE = 10.0
+#: An API that stumbles just at a job's deadline is asked for so many seconds more.
+LAST_LOOK_GRACE = 10.0
+_NO_ANSWER = "The API gave no usable answer"
+Result = TypeVar("Result")
+
+
+def submit(request: InvokeRequest, *, patience: float) -> Call[Invocation]:
+    """POST the job.
+
+    :param patience: seconds to go on trying while the request cannot have arrived, or is refused with 429.
+    :return: the invocation; pending with a request_id, or already ended.
+    :raises FalInvokeAPIError: the API refused it; nothing is paid.
+    :raises FalInvokeUnreachableError: it could not be sent; nothing is paid.
+    :raises FalInvokeAmbiguousSubmitError: it may have been accepted; see there.
+    """
+    step = Send("POST", INVOKE_PATH, request.body())
+    failures = 0
+    give_up_at: float | None = None
+    while True:
+        outcome = yield step
+        give_up_at = outcome.at + patience if give_up_at is None else give_up_at
+        if isinstance(outcome, Reply):
+            if is_success(outcome):
+                invocation = _submitted(outcome)
+                log.info("Submitted %s as %s: %s", request.model_id, invocation.request_id, invocation.status.value)
+                return invocation
+            if outcome.status != HTTPStatus.TOO_MANY_REQUESTS:
+                raise refused_or_ambiguous(outcome)
+        elif isinstance(outcome, Failure) and outcome.arrived:
+            raise ambiguous(f"the connection failed after the request was sent ({outcome.reason})")
+        failures += 1
+        again_at = outcome.at + pause_after(outcome, failures)
+        if again_at > give_up_at or is_lasting(outcome):
+            raise gave_up("The job was not submitted and nothing is paid", outcome)
+        log.warning("The submit was not taken (%s); next try in %.1f s", words(outcome), again_at - outcome.at)
+        yield Pause(again_at)
+
+
+def get(request_id: str, *, patience: float, is_new: bool = False) -> Call[Invocation]:
+    """GET the invocation, asking again for ``patience`` seconds while no usable answer comes.
+
+    :param is_new: the job may have been submitted a moment ago, so that a 404 is no answer yet.
+    :return: the invocation, whatever its status.
+    :raises FalInvokeAPIError: the API refused to tell (401, 403, 404, …).
+    :raises FalInvokeUnreachableError: no usable answer within ``patience``.
+    """
+    now = (yield NOW).at
+    try:
+        invocation, _ = yield from _fetch_invocation(
+            request_id, give_up_at=now + patience, not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0
+        )
+    except NoAnswerError as error:
+        raise gave_up(_NO_ANSWER, error.outcome, request_id) from None
+    return invocation
+
+
+def wait(
+    request_id: str,
+    *,
+    submitted_at: float,
+    deadline: float,
+    schedule: PollSchedule,
+    first_look_at: float = 0.0,
+) -> Call[Invocation]:
+    """GET the invocation until it is completed.
+
+    :param submitted_at: when the job was submitted, in epoch seconds; the schedule goes by its age.
+    :param deadline: when to give up, in epoch seconds. The job is looked at once more then, so that one which is
+        done never times out.
+    :param first_look_at: when to look first, in epoch seconds.
+    :return: the completed invocation.
+    :raises FalInvokeJobFailedError: the job failed.
+    :raises FalInvokeTimeoutError: it had not ended at the deadline, or could not be asked.
+    :raises FalInvokeAPIError: the API refused to tell: at once for 401 and 403, for 404 some seconds after the POST.
+    """
+    look_at, seen = first_look_at, None
+    while True:
+        yield Pause(min(look_at, deadline))
+        try:
+            invocation, now = yield from _look(
+                request_id, submitted_at, give_up_at=deadline + LAST_LOOK_GRACE, seen=seen
+            )
+        except NoAnswerError as error:
+            if is_lasting(error.outcome):
+                raise gave_up(_NO_ANSWER, error.outcome, request_id) from None
+            raise timed_out(request_id, f"its state could not be read ({words(error.outcome)})") from None
+        if invocation.status is InvocationStatus.COMPLETED:
+            return invocation
+        if now >= deadline:
+            state = invocation.raw_status or "pending"
+            raise timed_out(request_id, f"it was still {state} {now - submitted_at:.0f} s after the submit")
+        seen = invocation
+        look_at = now + schedule.pause(now - submitted_at)
+
+
+def wait_briefly(
+    request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule
+) -> Call[Invocation | None]:
+    """GET the invocation while a look may soon find it completed, and no longer.
+
+    :param until: the last moment for a look, in epoch seconds.
+    :return: the completed invocation, or None as soon as the next look would come after ``until``.
+    :raises FalInvokeJobFailedError: the job failed.
+    :raises FalInvokeAPIError: the API refused to tell, as in :func:`wait`.
+    """
+    now, seen = submitted_at, None
+    while (look_at := now + schedule.pause(now - submitted_at)) <= until:
+        yield Pause(look_at)
+        try:
+            seen, now = yield from _look(request_id, submitted_at, give_up_at=look_at, seen=seen)
+        except NoAnswerError:
+            return None
+        if seen.status is InvocationStatus.COMPLETED:
+            return seen
+    return None
+
+
+def list_models(*, patience: float) -> Call[list[str]]:
+    """GET the ids of the models; free, so it serves to check a key. The fal models are not in the list.
+
+    :raises FalInvokeAPIError: the API refused.
+    :raises FalInvokeUnreachableError: no usable answer within ``patience`` seconds.
+    """
+    now = (yield NOW).at
+    try:
+        ids, _ = yield from _fetch(MODELS_PATH, replies.read_model_ids, give_up_at=now + patience)
+    except NoAnswerError as error:
+        raise gave_up(_NO_ANSWER, error.outcome) from None
+    return ids
+
+
+def completed(invocation: Invocation) -> Invocation:
+    """Return ``invocation`` unless it failed.
+
+    :raises FalInvokeJobFailedError: it failed.
+    """
+    if invocation.status is InvocationStatus.FAILED:
+        model = f" of {invocation.model_id}" if invocation.model_id else ""
+        raise FalInvokeJobFailedError(
+            f"The job {invocation.request_id}{model} failed: {invocation.error or 'the API gave no reason'}.",
+            request_id=invocation.request_id,
+        )
+    return invocation
+
+
+def _look(
+    request_id: str, submitted_at: float, *, give_up_at: float, seen: Invocation | None
+) -> Call[tuple[Invocation, float]]:
+    invocation, now = yield from _fetch_invocation(
+        request_id, give_up_at=give_up_at, not_found_until=submitted_at + NOT_FOUND_GRACE
+    )
+    if seen is None or (seen.status, seen.raw_status) != (invocation.status, invocation.raw_status):
+        age = now - submitted_at
+        log.info("Invocation %s is %s, %.1f s after the submit", request_id, invocation.status.value, age)
+        if invocation.status is InvocationStatus.UNKNOWN:
+            log.warning(
+                "Invocation %s has the status %r, which this version does not know. It is taken as pending.",
+                request_id,
+                invocation.raw_status,
+            )
+    return completed(invocation), now
+
+
+def _fetch_invocation(
+    request_id: str, *, give_up_at: float, not_found_until: float = 0.0
+) -> Call[tuple[Invocation, float]]:
+    read = functools.partial(replies.read_invocation, request_id=request_id)
+    path = invocation_path(request_id)
+    return (
+        yield from _fetch(path, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
+    )
+
+
+def _fetch(
+    path: str,
+    read: Callable[[bytes], Result | None],
+    *,
+    give_up_at: float,
+    request_id: str | None = None,
+    not_found_until: float = 0.0,
+) -> Call[tuple[Result, float]]:
+    """GET ``path`` until a readable 2xx comes, a refusal that lasts, or the time is up."""
+    failures = 0
+    while True:
+        outcome = yield Send("GET", path)
+        if isinstance(outcome, Reply):
+            if is_success(outcome) and (result := read(outcome.body)) is not None:
+                return result, outcome.at
+            early_404 = outcome.status == HTTPStatus.NOT_FOUND and outcome.at < not_found_until
+            if not (is_success(outcome) or is_passing(outcome) or early_404):
+                raise refused(outcome, request_id)
+        failures += 1
+        if outcome.at >= give_up_at or is_lasting(outcome):
+            raise NoAnswerError(outcome)
+        again_at = min(outcome.at + pause_after(outcome, failures), give_up_at)
+        log.warning("GET %s: %s; next try in %.1f s", path, words(outcome), again_at - outcome.at)
+        yield Pause(again_at)
+
+
+def _submitted(reply: Reply) -> Invocation:
+    invocation = replies.read_invocation(reply.body)
+    if invocation is None:
+        raise ambiguous(f"the API answered {reply.status}, but with {replies.read_error_body(reply.body)}")
+    if invocation.request_id is None and invocation.status is not InvocationStatus.COMPLETED:
+        raise ambiguous(f"the API answered {reply.status} without a request_id")
+    return invocation

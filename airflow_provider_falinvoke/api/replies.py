@@ -1,0 +1,138 @@
+"""Lenient reading of what the API answers: every spelling seen in the wild becomes one plain model.
+
+Pure: bytes in, models or ``None`` out. ``None`` always means "cannot be read", never "nothing there".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
+
+_STATUSES = {
+    InvocationStatus.QUEUED: ("QUEUED", "IN_QUEUE", "PENDING"),
+    InvocationStatus.IN_PROGRESS: ("IN_PROGRESS", "PROCESSING", "RUNNING"),
+    InvocationStatus.COMPLETED: ("COMPLETED", "COMPLETE", "SUCCEEDED", "SUCCESS"),
+    InvocationStatus.FAILED: ("FAILED", "ERROR", "CANCELLED", "CANCELED"),
+}
+_BY_SPELLING = {spelling: status for status, spellings in _STATUSES.items() for spelling in spellings}
+
+#: Keys that only a result has; a reply with one of them and no status is the result itself, without its envelope.
+_RESULT_KEYS = frozenset(
+    ("images", "image", "audio", "audio_file", "audio_url", "video", "url", "file_url", "download_url", "b64_json")
+)
+_EXCERPT = 200
+
+
+def read_status(word: object) -> InvocationStatus:
+    """Return the state that ``word`` names, in any case; UNKNOWN for a word that nobody has seen."""
+    return _BY_SPELLING.get(re.sub(r"[\s-]+", "_", str(word).strip()).upper(), InvocationStatus.UNKNOWN)
+
+
+def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation | None:
+    """Return the invocation that ``body`` holds, or None if it holds none that can be read.
+
+    :param body: the reply's body.
+    :param request_id: the id that was asked for; some replies leave it out.
+    """
+    data = _json_object(body)
+    if data is None:
+        return None
+    word = data.get("status", data.get("state"))
+    output, error = data.get("output"), data.get("error")
+    if isinstance(word, str) and word.strip():
+        status = read_status(word)
+    elif output is not None:
+        status = InvocationStatus.COMPLETED
+    elif _RESULT_KEYS & data.keys():
+        status, output = InvocationStatus.COMPLETED, data
+    elif error:
+        status = InvocationStatus.FAILED
+    elif "request_id" in data or "id" in data:
+        status = InvocationStatus.UNKNOWN
+    else:
+        return None
+    own_id = data.get("request_id") or (data.get("id") if output is not data else None)
+    return Invocation(
+        request_id=str(own_id) if own_id else request_id,
+        status=status,
+        raw_status=word if isinstance(word, str) else None,
+        model_id=_text(data.get("model_id")),
+        created_at=read_time(data.get("created_at")),
+        started_at=read_time(data.get("started_at")),
+        completed_at=read_time(data.get("completed_at")),
+        output=output,
+        error=read_error(error) if error else None,
+    )
+
+
+def read_model_ids(body: bytes) -> list[str] | None:
+    """Return the ids in the answer of ``GET /v1/models``, or None if it cannot be read."""
+    data = _json_object(body)
+    items = data.get("data") if data is not None else None
+    if not isinstance(items, list):
+        return None
+    return [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item]
+
+
+def read_error(error: object) -> str:
+    """Return an invocation's ``error`` as one line: a string, an object with ``message``, fal's ``detail``."""
+    if isinstance(error, str):
+        return _one_line(error)
+    if isinstance(error, list):
+        return "; ".join(read_error(item) for item in error)
+    if isinstance(error, dict):
+        if isinstance(error.get("loc"), list) and "msg" in error:
+            return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+        for key in ("message", "detail", "error", "msg"):
+            if error.get(key):
+                return read_error(error[key])
+    return _one_line(json.dumps(error, default=str))
+
+
+def read_error_body(body: bytes) -> str:
+    """Return what the body of an error reply says, as one line: JSON, plain text, or the text of an HTML page."""
+    data = _json_object(body)
+    if data is not None:
+        return read_error(data)
+    text = body.decode("utf-8", errors="replace")
+    if "<html" in text[:500].lower() or "<!doctype" in text[:500].lower():
+        text = "an HTML page: " + re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style).*?</\1>", " ", text))
+    return _one_line(text) or "an empty body"
+
+
+def read_time(value: object) -> datetime | None:
+    """Return a timestamp of the API, which has nine digits of fraction; None where it cannot be read."""
+    if not isinstance(value, str):
+        return None
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|z|[+-]\d\d:?\d\d)?", value.strip())
+    if match is None:
+        return None
+    seconds, fraction, zone = match.groups()
+    micros = (fraction or "")[:6].ljust(6, "0")
+    offset = "+0000" if zone in (None, "Z", "z") else zone.replace(":", "")
+    try:
+        moment = datetime.strptime(f"{seconds.replace(' ', 'T')}.{micros}{offset}", "%Y-%m-%dT%H:%M:%S.%f%z")
+    except ValueError:
+        return None
+    return moment.astimezone(timezone.utc)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"

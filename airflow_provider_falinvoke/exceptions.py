@@ -1,0 +1,146 @@
+"""Everything that this package raises, in one small tree.
+
+::
+
+    FalInvokeError
+    ├── FalInvokeConfigError          the connection lacks something, or a field of it cannot be right
+    ├── FalInvokeInputError           the request is wrong; found before anything was sent
+    ├── FalInvokeAPIError             the API answered with an error; nothing was done, nothing is paid
+    │   ├── FalInvokeAuthError        401, 403
+    │   ├── FalInvokeNotFoundError    404
+    │   └── FalInvokeRateLimitError   429, for longer than the caller would wait
+    ├── FalInvokeUnreachableError     no usable answer came; a job that was submitted before is still running
+    ├── FalInvokeAmbiguousSubmitError a submit that may have been accepted, and paid, though no request_id came back
+    ├── FalInvokeJobFailedError       the API says that the job FAILED
+    ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
+    └── FalInvokeMediaError           the job is done, but its files could not be brought home
+
+"I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
+job is still there to be collected.
+
+This module imports nothing, so that every layer may raise from it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FalInvokeError(Exception):
+    """Base of every error of this package.
+
+    :param message: what happened and what to do next, one or two sentences.
+    :param request_id: the job that it happened to, where there is one.
+    :param status_code: the HTTP status of the reply that said so, where there was one.
+    """
+
+    #: Whether the same call may succeed later. Where not, Airflow's retries would only repeat the failure.
+    may_pass = True
+
+    def __init__(self, message: str, *, request_id: str | None = None, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.request_id = request_id
+        self.status_code = status_code
+
+    def __str__(self) -> str:
+        """Name the request_id even where the message does not."""
+        if self.request_id and self.request_id not in self.message:
+            return f"{self.message} (request_id: {self.request_id})"
+        return self.message
+
+
+class FalInvokeConfigError(FalInvokeError):
+    """The connection lacks something, or a field of it cannot be right."""
+
+    may_pass = False
+
+
+class FalInvokeInputError(FalInvokeError, ValueError):
+    """The request is wrong; nothing was sent."""
+
+    may_pass = False
+
+
+class FalInvokeAPIError(FalInvokeError):
+    """The API answered with an error: it refused the request and did nothing."""
+
+    may_pass = False
+
+
+class FalInvokeAuthError(FalInvokeAPIError):
+    """401 or 403: the API does not take this key."""
+
+
+class FalInvokeNotFoundError(FalInvokeAPIError):
+    """404: the API does not know this request_id, model or path."""
+
+
+class FalInvokeRateLimitError(FalInvokeAPIError):
+    """429 for longer than the caller would wait."""
+
+    may_pass = True
+
+
+class FalInvokeUnreachableError(FalInvokeError):
+    """No usable answer came: the network, a 5xx, or a body that cannot be read."""
+
+
+class FalInvokeAmbiguousSubmitError(FalInvokeError):
+    """A submit that may have been accepted, and paid, though no request_id came back.
+
+    Submitting again may pay twice, so nothing in this package does it by itself.
+    """
+
+    may_pass = False
+
+
+class FalInvokeJobFailedError(FalInvokeError):
+    """The API says that the job FAILED."""
+
+
+class FalInvokeTimeoutError(FalInvokeError, TimeoutError):
+    """The deadline passed while the job was still pending; it goes on, and it is paid."""
+
+
+class FalInvokeMediaError(FalInvokeError):
+    """The job is done and paid, but its files could not be brought home."""
+
+
+_BY_NAME: dict[str, type[FalInvokeError]] = {
+    cls.__name__: cls
+    for cls in (
+        FalInvokeError,
+        FalInvokeConfigError,
+        FalInvokeInputError,
+        FalInvokeAPIError,
+        FalInvokeAuthError,
+        FalInvokeNotFoundError,
+        FalInvokeRateLimitError,
+        FalInvokeUnreachableError,
+        FalInvokeAmbiguousSubmitError,
+        FalInvokeJobFailedError,
+        FalInvokeTimeoutError,
+        FalInvokeMediaError,
+    )
+}
+
+
+def to_dict(error: FalInvokeError) -> dict[str, Any]:
+    """Return ``error`` as a plain dict, so that it can travel from the triggerer to the worker."""
+    return {
+        "type": type(error).__name__,
+        "message": error.message,
+        "request_id": error.request_id,
+        "status_code": error.status_code,
+    }
+
+
+def from_dict(data: dict[str, Any]) -> FalInvokeError:
+    """Return the error that :func:`to_dict` wrote; one of an unknown type is a plain :class:`FalInvokeError`."""
+    cls = _BY_NAME.get(str(data.get("type")), FalInvokeError)
+    return cls(
+        str(data.get("message") or "the trigger reported an error without a message"),
+        request_id=data.get("request_id"),
+        status_code=data.get("status_code"),
+    )
