@@ -1,0 +1,15 @@
+"""Names that moved between the Airflow versions this package supports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+else:
+    try:
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+    except ImportError:  # Airflow 3.1 has them in the core alone
+        from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
+
+__all__ = ["AirflowFailException", "AirflowSensorTimeout"]

@@ -1,0 +1,83 @@
+"""What Airflow asks a provider: its connection type and form, hooks, operators, sensors and triggers. Data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONN_TYPE = "falinvoke"
+HOOK_NAME = "fal on DigitalOcean (async-invoke)"
+INTEGRATION = "fal on DigitalOcean"
+
+#: The extra fields of the connection form; their meaning is api/endpoint.py's ConnectionExtra.
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "connect_timeout": {
+        "label": "Connect timeout",
+        "schema": {"type": ["integer", "null"]},
+        "description": "Seconds until a connection must be made (default 10).",
+    },
+    "read_timeout": {
+        "label": "Read timeout",
+        "schema": {"type": ["integer", "null"]},
+        "description": "Seconds until the API must have answered a request (default 60).",
+    },
+    "submit_patience": {
+        "label": "Submit patience",
+        "schema": {"type": ["integer", "null"]},
+        "description": "Seconds to go on trying a submit while the API is out of reach or answers 429 (default 120).",
+    },
+    "requests_per_minute": {
+        "label": "Requests per minute",
+        "schema": {"type": ["integer", "null"]},
+        "description": "The token's quota, polls included (default 250, the vendor's published one).",
+    },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "schema": {"type": ["string", "null"]},
+        "description": "Path of a PEM file with the certificates to trust in place of the usual ones.",
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "schema": {"type": ["boolean", "null"], "default": False},
+        "description": "Send the key unencrypted to a host that is not this machine.",
+    },
+}
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login"],
+    "relabeling": {"password": "Model access key", "host": "Base URL", "schema": "Scheme"},
+    "placeholders": {
+        "host": "https://inference.do-ai.run",
+        "schema": "https",
+        "password": "a DigitalOcean model access key, or an API token",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description, as ``provider_info.schema.json`` of Airflow has it."""
+    package = "airflow_provider_falinvoke"
+    return {
+        "package-name": "airflow-provider-falinvoke",
+        "name": INTEGRATION,
+        "description": "Generate images, audio and speech with fal models through DigitalOcean's async-invoke API.",
+        "integrations": [
+            {
+                "integration-name": INTEGRATION,
+                "external-doc-url": "https://docs.digitalocean.com/products/gradient-ai-platform/",
+                "tags": ["ai"],
+            }
+        ],
+        "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.hooks.falinvoke"]}],
+        "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.operators.falinvoke"]}],
+        "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],
+        "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.triggers.falinvoke"]}],
+        "connection-types": [
+            {
+                "connection-type": CONN_TYPE,
+                "hook-class-name": f"{package}.hooks.falinvoke.FalInvokeHook",
+                "hook-name": HOOK_NAME,
+                "conn-fields": CONN_FIELDS,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+            }
+        ],
+    }

@@ -1,0 +1,301 @@
+"""From an Airflow connection to the API: each call is one definition, driven blocking or awaiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api.drivers import (
+    arun,
+    open_async_client,
+    open_client,
+    open_media_client,
+    run,
+    ssl_context,
+)
+from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
+from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
+from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
+from airflow_provider_falinvoke.media import SavedFile, save_media
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_provider_falinvoke.api.outcomes import Call, T
+
+#: How long to wait for a job where the caller does not say.
+DEFAULT_TIMEOUT = 3600.0
+#: How long a single question is repeated while the API gives no usable answer.
+GET_PATIENCE = 60.0
+
+
+class FalInvokeHook(BaseHook):
+    """Call DigitalOcean's async-invoke API for fal models with the key of an Airflow connection.
+
+    Every call exists twice, blocking and awaiting (``async_…``), from one definition. The key goes to the
+    connection's own host and nowhere else; redirects are not followed.
+
+    :param fal_conn_id: the :ref:`falinvoke connection <connection>`: its password is the model access key, its host
+        the base URL (default ``https://inference.do-ai.run``).
+    """
+
+    conn_name_attr = "fal_conn_id"
+    default_conn_name = "falinvoke_default"
+    conn_type = CONN_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, fal_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.fal_conn_id = fal_conn_id
+        self._endpoint: Endpoint | None = None
+
+    def submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
+        """Submit a job: ``POST /v1/async-invoke``. **Each call that returns is one paid job.**
+
+        It is repeated only where it cannot have arrived (no connection was made) or was refused with 429, for the
+        connection's ``submit_patience``.
+
+        :param model_id: the fal model.
+        :param input: the model's fields; documented ones are checked before anything is sent.
+        :param tags: a list of ``{"key": …, "value": …}``, or a dict.
+        :return: the invocation with its ``request_id``; it may already be completed.
+        :raises FalInvokeInputError: the request is wrong; nothing was sent.
+        :raises FalInvokeAPIError: the API refused it; nothing is paid.
+        :raises FalInvokeUnreachableError: it could not be sent; nothing is paid.
+        :raises FalInvokeAmbiguousSubmitError: it may have been accepted and paid, but no request_id came back.
+        """
+        return self.submit_request(InvokeRequest.build(model_id, input, tags))
+
+    async def async_submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
+        """Submit a job, awaiting; see :meth:`submit`."""
+        request = InvokeRequest.build(model_id, input, tags)
+        patience = (await self.async_endpoint()).extra.submit_patience
+        return await self._arun(protocol.submit(request, patience=patience))
+
+    def submit_request(self, request: InvokeRequest) -> Invocation:
+        """Submit a request that was checked before; see :meth:`submit`."""
+        return self._run(protocol.submit(request, patience=self.endpoint.extra.submit_patience))
+
+    def get(self, request_id: str, *, patience: float = GET_PATIENCE, is_new: bool = False) -> Invocation:
+        """Ask for an invocation: ``GET /v1/async-invoke/{request_id}``, status and result in one request.
+
+        :param request_id: the job's id.
+        :param patience: seconds to go on asking while no usable answer comes.
+        :param is_new: the job may have been submitted a moment ago, so that a 404 is no answer yet.
+        :return: the invocation, whatever its status.
+        :raises FalInvokeAPIError: the API refused to tell (a wrong key, an unknown id).
+        :raises FalInvokeUnreachableError: no usable answer within ``patience``.
+        """
+        return self._run(protocol.get(request_id, patience=patience, is_new=is_new))
+
+    async def async_get(self, request_id: str, *, patience: float = GET_PATIENCE, is_new: bool = False) -> Invocation:
+        """Ask for an invocation, awaiting; see :meth:`get`."""
+        return await self._arun(protocol.get(request_id, patience=patience, is_new=is_new))
+
+    def wait(
+        self,
+        request_id: str,
+        *,
+        timeout: float | None = None,
+        submitted_at: float | None = None,
+        deadline: float | None = None,
+        schedule: PollSchedule | None = None,
+        first_look_at: float = 0.0,
+    ) -> Invocation:
+        """Wait until a job is completed.
+
+        :param request_id: the job's id.
+        :param timeout: seconds to wait from now; one hour by default. ``deadline`` wins over it.
+        :param submitted_at: when the job was submitted, in epoch seconds; now by default.
+        :param deadline: when to give up, in epoch seconds.
+        :param schedule: when to look; ``min(30, 0.5 + 0.2 * age)`` seconds apart by default.
+        :param first_look_at: when to look first, in epoch seconds; at once by default.
+        :return: the completed invocation.
+        :raises FalInvokeJobFailedError: the job failed.
+        :raises FalInvokeTimeoutError: it was not completed in time; it goes on, and it is paid.
+        :raises FalInvokeAPIError: the API refused to tell.
+        """
+        return self._run(
+            self._wait(
+                request_id,
+                timeout=timeout,
+                submitted_at=submitted_at,
+                deadline=deadline,
+                schedule=schedule,
+                first_look_at=first_look_at,
+            )
+        )
+
+    async def async_wait(
+        self,
+        request_id: str,
+        *,
+        timeout: float | None = None,
+        submitted_at: float | None = None,
+        deadline: float | None = None,
+        schedule: PollSchedule | None = None,
+        first_look_at: float = 0.0,
+    ) -> Invocation:
+        """Wait until a job is completed, awaiting; see :meth:`wait`."""
+        return await self._arun(
+            self._wait(
+                request_id,
+                timeout=timeout,
+                submitted_at=submitted_at,
+                deadline=deadline,
+                schedule=schedule,
+                first_look_at=first_look_at,
+            )
+        )
+
+    def wait_briefly(
+        self, request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule | None = None
+    ) -> Invocation | None:
+        """Wait for a job that may soon be completed, for the moments before a deferral would pay.
+
+        :param submitted_at: when the job was submitted, in epoch seconds.
+        :param until: the last moment for a look, in epoch seconds.
+        :return: the completed invocation, or None as soon as the next look would come after ``until``.
+        :raises FalInvokeJobFailedError: the job failed.
+        :raises FalInvokeAPIError: the API refused to tell.
+        """
+        call = protocol.wait_briefly(
+            request_id, submitted_at=submitted_at, until=until, schedule=schedule or PollSchedule()
+        )
+        return self._run(call)
+
+    def list_models(self, *, patience: float = 0.0) -> list[str]:
+        """Return the ids of the host's models, free of charge; the fal models are not among them.
+
+        :param patience: seconds to go on asking while no usable answer comes.
+        """
+        return self._run(protocol.list_models(patience=patience))
+
+    async def async_list_models(self, *, patience: float = 0.0) -> list[str]:
+        """Return the ids of the host's models, awaiting; see :meth:`list_models`."""
+        return await self._arun(protocol.list_models(patience=patience))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check the connection's host and key with ``GET /v1/models``, which costs nothing.
+
+        :return: whether they work, and a sentence that says what is wrong if not.
+        """
+        try:
+            models = self.list_models()
+        except FalInvokeError as error:
+            return False, str(error)
+        return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
+
+    async def async_test_connection(self) -> tuple[bool, str]:
+        """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
+        return await asyncio.to_thread(self.test_connection)
+
+    def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
+        """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
+
+        :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``).
+        :return: what was saved.
+        :raises FalInvokeMediaError: there are no files, or one could not be brought home.
+        """
+        with open_media_client(self.endpoint) as client:
+            return save_media(invocation, output_path, client)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The host and key of the connection, looked up once for this hook.
+
+        :raises FalInvokeConfigError: a field is missing or cannot be right.
+        """
+        if self._endpoint is None:
+            self._endpoint = self._endpoint_of(self.get_connection(self.fal_conn_id))
+        return self._endpoint
+
+    async def async_endpoint(self) -> Endpoint:
+        """Return :attr:`endpoint`, awaiting the look-up."""
+        if self._endpoint is None:
+            self._endpoint = self._endpoint_of(await self.aget_connection(self.fal_conn_id))
+        return self._endpoint
+
+    def _endpoint_of(self, connection: Connection) -> Endpoint:
+        # Not connection.extra_dejson: on the triggerer's loop its masking would wait for the supervisor (Airflow 3.3).
+        try:
+            extra = json.loads(connection.extra) if connection.extra else {}
+        except ValueError:
+            extra = None
+        if not isinstance(extra, dict):
+            raise FalInvokeConfigError(f"Connection {self.fal_conn_id!r}, field 'extra': it is not a JSON object.")
+        return Endpoint.of(
+            self.fal_conn_id,
+            host=connection.host,
+            schema=connection.schema,
+            port=connection.port,
+            key=connection.password,
+            extra=extra,
+        )
+
+    @staticmethod
+    def _wait(
+        request_id: str,
+        *,
+        timeout: float | None,
+        submitted_at: float | None,
+        deadline: float | None,
+        schedule: PollSchedule | None,
+        first_look_at: float,
+    ) -> Call[Invocation]:
+        now = time.time()
+        return protocol.wait(
+            request_id,
+            submitted_at=now if submitted_at is None else submitted_at,
+            deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
+            schedule=schedule or PollSchedule(),
+            first_look_at=first_look_at,
+        )
+
+    def _run(self, call: Call[T]) -> T:
+        endpoint = self.endpoint
+        self._load_certificates(endpoint)
+        with open_client(endpoint) as client:
+            return run(call, client)
+
+    async def _arun(self, call: Call[T]) -> T:
+        endpoint = await self.async_endpoint()
+        await asyncio.to_thread(self._load_certificates, endpoint)
+        async with open_async_client(endpoint) as client:
+            return await arun(call, client)
+
+    def _load_certificates(self, endpoint: Endpoint) -> None:
+        try:
+            ssl_context(endpoint.extra.ca_bundle)
+        except OSError as error:
+            raise FalInvokeConfigError(
+                f"Connection {self.fal_conn_id!r}, field 'extra.ca_bundle': "
+                f"{endpoint.extra.ca_bundle!r} cannot be read ({error})."
+            ) from None
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra fields of the connection form; Airflow 3.1 asks the hook, later ones the provider info."""
+        # Airflow 3.1's api-server replaces wtforms by a stand-in of its own for this call.
+        from wtforms import BooleanField, IntegerField, StringField
+
+        kinds = {"boolean": BooleanField, "integer": IntegerField, "string": StringField}
+        return {
+            name: kinds[field["schema"]["type"][0]](
+                field["label"], description=field["description"], default=field["schema"].get("default")
+            )
+            for name, field in CONN_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels, hidden fields and placeholders of the connection form, for Airflow 3.1."""
+        behaviour: dict[str, Any] = dict(UI_FIELD_BEHAVIOUR)
+        return {"hidden_fields": behaviour.pop("hidden-fields"), **behaviour}

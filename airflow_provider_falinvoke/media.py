@@ -1,0 +1,196 @@
+"""Find the files in an output, name them, and stream them to storage."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import mimetypes
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from airflow_provider_falinvoke.api.drivers import MediaFailedError, stream_to
+from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.exceptions import FalInvokeMediaError
+
+if TYPE_CHECKING:
+    from airflow_provider_falinvoke.api.drivers import HttpClient
+
+log = logging.getLogger(__name__)
+
+#: Where outputs keep their files: as an object with a URL, a plain string, or a list of either.
+_MEDIA_KEYS = (
+    "images",
+    "image",
+    "image_url",
+    "audio",
+    "audio_file",
+    "audio_url",
+    "video",
+    "videos",
+    "video_url",
+    "url",
+    "file_url",
+    "download_url",
+)
+_EXTENSIONS = {"audio/wav": ".wav", "audio/x-wav": ".wav", "audio/mpeg": ".mp3", "image/jpeg": ".jpg"}
+
+
+@dataclass(frozen=True)
+class Media:
+    """One file of an output.
+
+    :param url: an ``https:`` URL, or a ``data:`` URI with the file in it.
+    :param content_type: what the output says that it is, if it says so.
+    """
+
+    url: str
+    content_type: str | None = None
+
+    @property
+    def inline(self) -> bool:
+        """Whether the file itself is in the URL."""
+        return self.url.startswith("data:")
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """One file brought home.
+
+    :param path: where it lies.
+    :param size: bytes.
+    :param content_type: its type, as the host of the file or the output said.
+    """
+
+    path: str
+    size: int
+    content_type: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict for XCom."""
+        return asdict(self)
+
+
+def find_media(output: Any) -> list[Media]:
+    """Return the files that an output names, in order and each once, whatever its shape.
+
+    Shapes: ``images: [{url}]``, ``audio: {url}``, ``audio_file``, ``video``, plain strings for the objects,
+    ``audio_url`` and its like, ``b64_json``, ``data:`` URIs, or a URL alone.
+    """
+    return list(dict.fromkeys(_walk(output)))
+
+
+def _walk(node: Any, content_type: str | None = None) -> Iterator[Media]:
+    if isinstance(node, str):
+        if node.startswith(("https://", "http://", "data:")):
+            yield Media(node, content_type)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _walk(item)
+    elif isinstance(node, dict):
+        kind = node.get("content_type") if isinstance(node.get("content_type"), str) else None
+        if isinstance(node.get("b64_json"), str):
+            yield Media(f"data:{kind or 'application/octet-stream'};base64,{node['b64_json']}", kind)
+        for key in _MEDIA_KEYS:
+            if key in node:
+                yield from _walk(node[key], kind)
+
+
+def without_inline(value: Any) -> Any:
+    """Return an output with each inline file replaced by a short note, so that it fits into XCom."""
+    if isinstance(value, dict):
+        return {
+            key: f"<inline, {len(item)} characters>"
+            if key == "b64_json" and isinstance(item, str)
+            else without_inline(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_inline(item) for item in value]
+    if isinstance(value, str) and value.startswith("data:"):
+        return f"<inline {value[5:].split(',', 1)[0].split(';', 1)[0] or 'data'}, {len(value)} characters>"
+    return value
+
+
+def extension(content_type: str | None, url: str) -> str:
+    """Return a file's extension, with its dot: what its type or, failing that, its URL suggests."""
+    kind = (content_type or "").split(";")[0].strip().lower()
+    suffix = _EXTENSIONS.get(kind) or mimetypes.guess_extension(kind)
+    if suffix is not None:
+        return suffix
+    from_url = "" if url.startswith("data:") else PurePosixPath(urlsplit(url).path).suffix
+    return from_url if from_url[1:].isalnum() and len(from_url) <= len(".jpeg") else ".bin"
+
+
+def save_media(invocation: Invocation, output_path: str, client: HttpClient) -> list[SavedFile]:
+    """Stream the files of ``invocation`` into the folder ``output_path``; see the hook's method."""
+    found = find_media(invocation.output)
+    if not found:
+        keys = sorted(invocation.output) if isinstance(invocation.output, dict) else type(invocation.output).__name__
+        raise FalInvokeMediaError(
+            f"The job is completed, but its output names no file; it holds: {keys}.", request_id=invocation.request_id
+        )
+    try:
+        folder = _Folder(output_path)
+        stem = _safe(invocation.request_id or "result")
+        return [folder.save(media, f"{stem}-{number}", client) for number, media in enumerate(found, start=1)]
+    except (MediaFailedError, OSError) as error:
+        raise FalInvokeMediaError(
+            f"The job is completed and paid, but a file could not be saved to {output_path}: {error}.",
+            request_id=invocation.request_id,
+        ) from error
+
+
+class _Folder:
+    """A folder in any storage. Under a final name a file is whole or not there; what a dead process leaves is a .part.
+
+    :param path: as ObjectStoragePath takes it; made if it does not exist.
+    """
+
+    def __init__(self, path: str) -> None:
+        from airflow.sdk import ObjectStoragePath
+
+        self._path = ObjectStoragePath(path)
+        self._fs = self._path.fs
+        self._fs.makedirs(self._path.path, exist_ok=True)
+
+    def save(self, media: Media, stem: str, client: HttpClient) -> SavedFile:
+        part = (self._path / f"{stem}.part").path
+        try:
+            kind, size = self._write(media, part, client)
+            content_type = media.content_type or kind
+            target = self._path / f"{stem}{extension(content_type, media.url)}"
+            self._fs.mv(part, target.path)
+        except BaseException:
+            if self._fs.exists(part):
+                self._fs.rm(part)
+            raise
+        log.info("Saved %s (%s, %d bytes)", target, content_type, size)
+        return SavedFile(path=str(target), size=size, content_type=content_type)
+
+    def _write(self, media: Media, part: str, client: HttpClient) -> tuple[str | None, int]:
+        if not media.inline:
+            return stream_to(client, media.url, lambda: self._fs.open(part, "wb"))
+        kind, data = _decode(media.url)
+        with self._fs.open(part, "wb") as sink:
+            sink.write(data)
+        return kind, len(data)
+
+
+def _decode(uri: str) -> tuple[str | None, bytes]:
+    head, _, payload = uri.removeprefix("data:").partition(",")
+    kind = head.split(";")[0] or None
+    raw = unquote_to_bytes(payload)
+    if not head.endswith(";base64"):
+        return kind, raw
+    try:
+        return kind, base64.b64decode(raw)
+    except binascii.Error as error:
+        raise MediaFailedError(f"the inline file is not base64 ({error})") from None
+
+
+def _safe(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_" else "_" for character in name)[:100]

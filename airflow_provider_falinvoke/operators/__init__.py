@@ -1,0 +1,1 @@
+"""Operators: submit jobs and bring their results home."""

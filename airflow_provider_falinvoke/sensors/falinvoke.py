@@ -1,0 +1,128 @@
+"""Wait for a job that another task, or another system, submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
+from airflow_provider_falinvoke.completion import BACKSTOP, bring_home, failing_for_good, seconds_of
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeJobFailedError,
+    FalInvokeRateLimitError,
+    FalInvokeTimeoutError,
+    FalInvokeUnreachableError,
+)
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+
+class FalInvokeSensor(BaseSensorOperator):
+    """Wait until a job is completed, and bring its result and its files home. Costs nothing but requests.
+
+    A job that is done already is never deferred for. A job that failed fails the sensor for good: asking again
+    changes nothing.
+
+    :param request_id: the job's id, such as the return value of a
+        :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` with ``wait_for_completion=False``.
+    :param fal_conn_id: a connection of the account that submitted the job.
+    :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it.
+    :param deferrable: wait in the triggerer. By default True, unless ``mode`` is given (``"poke"`` holds the worker
+        slot, ``"reschedule"`` frees it between two looks).
+    :param poll_interval: for ``deferrable``, the seconds between two looks; None for a growing time.
+    :param max_poll_interval: for ``deferrable``, the longest growing time between two looks, in seconds.
+    :param poke_interval: for the other modes, the seconds between two looks.
+    :param timeout: seconds to wait from the first look on.
+    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`.
+    """
+
+    template_fields: Sequence[str] = ("request_id", "fal_conn_id", "output_path", "poll_interval", "max_poll_interval")
+    ui_color = "#e8e2fb"
+
+    def __init__(
+        self,
+        *,
+        request_id: str | XComArg,
+        fal_conn_id: str = FalInvokeHook.default_conn_name,
+        output_path: str | None = None,
+        deferrable: bool | None = None,
+        poll_interval: float | timedelta | str | None = None,
+        max_poll_interval: float | timedelta | str = 30.0,
+        poke_interval: float | timedelta = 30.0,
+        timeout: float | timedelta = 3600.0,
+        **kwargs: Any,
+    ) -> None:
+        self.deferrable = "mode" not in kwargs if deferrable is None else deferrable
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        # An XComArg until the fields are rendered.
+        self.request_id = cast("str", request_id)
+        self.fal_conn_id = fal_conn_id
+        self.output_path = output_path
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+
+    @cached_property
+    def hook(self) -> FalInvokeHook:
+        """The hook for the connection."""
+        return FalInvokeHook(self.fal_conn_id)
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Look once; where the job is not completed and the sensor is deferrable, defer."""
+        with failing_for_good():
+            invocation = self._look()
+            if invocation is not None and invocation.status.ended:
+                return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
+            if self.deferrable:
+                self._defer()
+        return False
+
+    def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
+        """Take the job's result from the trigger's event, on a worker again."""
+        with failing_for_good():
+            try:
+                invocation = completed(read_event(event, self.hook, request_id or self.request_id))
+            except FalInvokeTimeoutError as error:
+                raise AirflowSensorTimeout(str(error)) from error
+            except FalInvokeJobFailedError as error:
+                raise AirflowFailException(str(error)) from error
+            return bring_home(self.hook, invocation, self.output_path)
+
+    def _look(self) -> Invocation | None:
+        try:
+            return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
+        except FalInvokeJobFailedError as error:
+            raise AirflowFailException(str(error)) from error
+        except (FalInvokeUnreachableError, FalInvokeRateLimitError) as error:
+            # One look that fails says nothing about the job; the sensor's own timeout bounds how many may.
+            self.log.warning("%s", error)
+            return None
+
+    def _defer(self) -> None:
+        now = time.time()
+        deadline = now + self.timeout
+        poll_interval = None if self.poll_interval is None else seconds_of("poll_interval", self.poll_interval)
+        self.log.info("Waiting for %s without this worker slot", self.request_id)
+        self.defer(
+            trigger=FalInvokeTrigger(
+                fal_conn_id=self.fal_conn_id,
+                request_id=self.request_id,
+                submitted_at=now,
+                deadline=deadline,
+                first_look_at=safe_first_look_at(now),
+                poll_interval=poll_interval,
+                max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval),
+            ),
+            method_name="execute_complete",
+            kwargs={"request_id": self.request_id},
+            timeout=timedelta(seconds=self.timeout + BACKSTOP),
+        )

@@ -1,0 +1,1 @@
+"""Triggers: wait for jobs without a worker slot."""

@@ -1,0 +1,136 @@
+"""Wait for a job on the triggerer's event loop, without a worker slot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from pydantic import ValidationError
+
+from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.exceptions import FalInvokeError, from_dict, to_dict
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+
+#: An event is stored in Airflow's database; a larger result (inline files) is fetched again by the worker instead.
+MAX_EVENT_BYTES = 64_000
+#: Seconds added to the worker's ``min_heartbeat_interval``; see :func:`safe_first_look_at`.
+RESUME_MARGIN = 1.0
+
+
+class FalInvokeTrigger(BaseTrigger):
+    """Wait until a job is completed, has failed, or its deadline passes, and say which in one event.
+
+    It never submits: a triggerer that restarts runs its triggers again. Nothing in it is secret, and all times are
+    wall-clock times, because it may move to another process.
+
+    :param fal_conn_id: the connection.
+    :param request_id: the job's id.
+    :param submitted_at: when the job was submitted, in epoch seconds.
+    :param deadline: when to give up, in epoch seconds.
+    :param first_look_at: when to look first, in epoch seconds.
+    :param poll_interval: seconds between two looks; None for ``min(max_poll_interval, 0.5 + 0.2 * age)``.
+    :param max_poll_interval: the longest growing pause in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        fal_conn_id: str,
+        request_id: str,
+        submitted_at: float,
+        deadline: float,
+        first_look_at: float = 0.0,
+        poll_interval: float | None = None,
+        max_poll_interval: float = 30.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
+        self.fal_conn_id = fal_conn_id
+        self.request_id = request_id
+        self.submitted_at = submitted_at
+        self.deadline = deadline
+        self.first_look_at = first_look_at
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the keyword arguments to make this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "fal_conn_id": self.fal_conn_id,
+                "request_id": self.request_id,
+                "submitted_at": self.submitted_at,
+                "deadline": self.deadline,
+                "first_look_at": self.first_look_at,
+                "poll_interval": self.poll_interval,
+                "max_poll_interval": self.max_poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
+        try:
+            invocation = await FalInvokeHook(self.fal_conn_id).async_wait(
+                self.request_id,
+                submitted_at=self.submitted_at,
+                deadline=self.deadline,
+                schedule=PollSchedule.of(self.poll_interval, self.max_poll_interval),
+                first_look_at=self.first_look_at,
+            )
+        except FalInvokeError as error:
+            yield TriggerEvent(failed_event(self.request_id, error))
+        else:
+            yield TriggerEvent(completed_event(self.request_id, invocation))
+
+
+def safe_first_look_at(now: float) -> float:
+    """Return the earliest time at which a trigger that is made ``now`` may fire.
+
+    A worker's supervisor may linger for ``[workers] min_heartbeat_interval`` (5 s by default) after its task deferred.
+    An event within that time meets the executor's late "success" of the first half, and the scheduler fails the task
+    (apache/airflow #71580, #72716; seen in 2 to 5 of 24 tasks on 3.3.2).
+    """
+    return now + conf.getint("workers", "min_heartbeat_interval", fallback=5) + RESUME_MARGIN
+
+
+def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
+    """Return the event for a completed job; without its invocation where that would be too large to store."""
+    data = invocation.model_dump(mode="json")
+    fits = len(json.dumps(data, default=str)) <= MAX_EVENT_BYTES
+    return {"status": "completed", "request_id": request_id, "invocation": data if fits else None}
+
+
+def failed_event(request_id: str, error: FalInvokeError) -> dict[str, Any]:
+    """Return the event for a wait that ended with ``error``."""
+    return {"status": "failed", "request_id": request_id, "error": to_dict(error)}
+
+
+def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -> Invocation:
+    """Return the completed invocation that an event reports.
+
+    :param event: what the task was resumed with.
+    :param hook: fetches the invocation again if it was too large for the event.
+    :param request_id: the job that was waited for, in case the event does not say.
+    :raises FalInvokeError: the error that the event reports, or one that says that it cannot be read.
+    """
+    fields = event if isinstance(event, dict) else {}
+    request_id = fields.get("request_id") or request_id
+    if fields.get("status") == "failed" and isinstance(fields.get("error"), dict):
+        raise from_dict(fields["error"])
+    if fields.get("status") == "completed" and request_id:
+        if fields.get("invocation") is None:
+            return hook.get(request_id)
+        try:
+            return Invocation.model_validate(fields["invocation"])
+        except ValidationError:
+            pass
+    known = f" {by_hand(request_id)}" if request_id else ""
+    raise FalInvokeError(
+        f"The task was resumed with an event that this version cannot read: {str(event)[:200]!r}.{known}",
+        request_id=request_id,
+    )
