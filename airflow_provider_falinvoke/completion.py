@@ -62,13 +62,23 @@ def seconds_of(name: str, value: Any) -> float:
     :param value: a number, its text (a rendered template), or a timedelta.
     :raises FalInvokeInputError: if it is none of these, negative, or not finite.
     """
+    return amount_of(name, value.total_seconds() if isinstance(value, timedelta) else value, "a number of seconds")
+
+
+def amount_of(name: str, value: Any, kind: str = "a number") -> float:
+    """Return a number parameter that was a template, or a number.
+
+    :param name: the parameter's name, for the error.
+    :param kind: what it has to be, for the error.
+    :raises FalInvokeInputError: if it is no number, negative, or not finite.
+    """
     try:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        amount = float(value)
     except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise FalInvokeInputError(f"{name} must be a number of seconds, at least 0, or a timedelta, not {value!r}.")
-    return seconds
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise FalInvokeInputError(f"{name} must be {kind}, at least 0, not {value!r}.")
+    return amount
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -12,6 +12,7 @@
     ├── FalInvokeUnreachableError     no usable answer came; a job that was submitted before is still running
     ├── FalInvokeAmbiguousSubmitError a submit that may have been accepted, and paid, though no request_id came back
     ├── FalInvokeJobFailedError       the API says that the job FAILED
+    │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
     ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
     └── FalInvokeMediaError           the job is done, but its files could not be brought home
 
@@ -99,6 +100,12 @@ class FalInvokeJobFailedError(FalInvokeError):
     """The API says that the job FAILED."""
 
 
+class FalInvokeJobRefusedError(FalInvokeJobFailedError):
+    """The job FAILED for a reason that the same request will meet again: a wrong field, or refused content."""
+
+    may_pass = False
+
+
 class FalInvokeTimeoutError(FalInvokeError, TimeoutError):
     """The deadline passed while the job was still pending; it goes on, and it is paid."""
 
@@ -120,6 +127,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeUnreachableError,
         FalInvokeAmbiguousSubmitError,
         FalInvokeJobFailedError,
+        FalInvokeJobRefusedError,
         FalInvokeTimeoutError,
         FalInvokeMediaError,
     )

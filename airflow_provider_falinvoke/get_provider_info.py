@@ -35,6 +35,18 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "schema": {"type": ["string", "null"]},
         "description": "Path of a PEM file with the certificates to trust in place of the usual ones.",
     },
+    "on_ambiguous_submit": {
+        "label": "On ambiguous submit",
+        "schema": {"type": ["string", "null"], "enum": ["fail", "retry"], "default": "fail"},
+        "description": "A submit that may have been accepted, though no request_id came back: fail for good, "
+        "or let Airflow's retries submit again and maybe pay twice.",
+    },
+    "prices": {
+        "label": "Prices",
+        "schema": {"type": ["string", "null"]},
+        "description": 'What models cost, as JSON: {"fal-ai/fast-sdxl": {"per_image": 0.003}}; also per_megapixel, '
+        "per_second, per_1000_characters. For estimates and max_cost.",
+    },
     "allow_http": {
         "label": "Allow plain http",
         "schema": {"type": ["boolean", "null"], "default": False},

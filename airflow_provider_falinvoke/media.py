@@ -6,6 +6,7 @@ import base64
 import binascii
 import logging
 import mimetypes
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -36,6 +37,8 @@ _MEDIA_KEYS = (
     "file_url",
     "download_url",
 )
+#: A prompt that an output repeats may begin with "data:" too; a URI has no blank before its comma.
+_DATA_URI = re.compile(r"data:[^\s,]*,")
 _EXTENSIONS = {"audio/wav": ".wav", "audio/x-wav": ".wav", "audio/mpeg": ".mp3", "image/jpeg": ".jpg"}
 
 
@@ -110,7 +113,7 @@ def without_inline(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [without_inline(item) for item in value]
-    if isinstance(value, str) and value.startswith("data:"):
+    if isinstance(value, str) and _DATA_URI.match(value):
         return f"<inline {value[5:].split(',', 1)[0].split(';', 1)[0] or 'data'}, {len(value)} characters>"
     return value
 
@@ -137,7 +140,7 @@ def save_media(invocation: Invocation, output_path: str, client: HttpClient) -> 
         folder = _Folder(output_path)
         stem = _safe(invocation.request_id or "result")
         return [folder.save(media, f"{stem}-{number}", client) for number, media in enumerate(found, start=1)]
-    except (MediaFailedError, OSError) as error:
+    except Exception as error:  # each storage has errors of its own, and the job is paid whatever they are
         raise FalInvokeMediaError(
             f"The job is completed and paid, but a file could not be saved to {output_path}: {error}.",
             request_id=invocation.request_id,

@@ -21,6 +21,8 @@ HttpClient = httpx.Client
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
+#: Shorter keys (a test's) are words that a reply may well hold.
+_SHORTEST_KEY = 8
 #: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
 _NEVER_ARRIVED = (
     httpx.ConnectError,
@@ -99,7 +101,7 @@ def _reply(response: httpx.Response, at: float) -> Reply:
     headers = {name.lower(): value for name, value in response.headers.items()}
     # A host that repeats the key in an error body must not bring it into a log or an exception.
     key = response.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    body = response.content.replace(key, b"***") if key else response.content
+    body = response.content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else response.content
     return Reply(response.status_code, headers, body, at)
 
 
@@ -157,6 +159,10 @@ def open_media_client(endpoint: Endpoint) -> httpx.Client:
     return httpx.Client(**options)
 
 
+#: What a host of media answers for good: most of all, that the URL expired.
+_GONE = frozenset(range(400, 500)) - {408, 425, 429}
+
+
 class MediaFailedError(Exception):
     """A file could not be fetched; the message says why."""
 
@@ -181,9 +187,9 @@ def stream_to(
         try:
             return _stream_once(client, url, open_sink)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            gone = isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error
+            gone = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _GONE
             if gone or number >= tries or not isinstance(error, httpx.HTTPError):
-                raise MediaFailedError(_media_words(url, error)) from error
+                raise MediaFailedError(_media_words(url, error)) from None  # httpx names the whole URL in its errors
             sleep(backoff(number))
     raise AssertionError("unreachable: the loop has no end of its own")
 

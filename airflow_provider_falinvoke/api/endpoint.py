@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any
+import json
+import re
+from typing import Annotated, Any, Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from airflow_provider_falinvoke.api.pricing import Price
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError
 
 DEFAULT_HOST = "inference.do-ai.run"
 _SUFFIXES = ("/v1/async-invoke", "/v1")
+_MAX_PORT = 65_535
+#: The longest host name and the longest part of one between two dots (RFC 1035).
+_MAX_NAME, _MAX_LABEL = 253, 63
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _from_json(value: Any) -> Any:
+    # The connection form has text fields alone.
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class ConnectionExtra(BaseModel):
@@ -24,6 +35,9 @@ class ConnectionExtra(BaseModel):
     :param ca_bundle: path of a PEM file with the certificates to trust in place of the usual ones.
     :param requests_per_minute: the token's quota; the vendor's published default is 250.
     :param allow_http: send the key over plain http to a host that is not this machine.
+    :param on_ambiguous_submit: what operators do about a submit that may have been accepted though no request_id came
+        back: ``fail`` for good, or let Airflow's retries submit again.
+    :param prices: prices by model_id, or their JSON; see :mod:`~airflow_provider_falinvoke.api.pricing`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +48,8 @@ class ConnectionExtra(BaseModel):
     ca_bundle: str | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 250
     allow_http: bool = False
+    on_ambiguous_submit: Literal["fail", "retry"] = "fail"
+    prices: Annotated[dict[str, Price], BeforeValidator(_from_json)] = {}
 
 
 class Endpoint(BaseModel):
@@ -88,12 +104,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_name(host: str) -> bool:
+    # What the resolver would refuse with a UnicodeError, which is no error of the network.
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= _MAX_NAME and all(0 < len(label) <= _MAX_LABEL for label in labels)
+
+
 def _wrong(conn_id: str, field: str, problem: str) -> FalInvokeConfigError:
     return FalInvokeConfigError(f"Connection {conn_id!r}, field {field!r}: {problem}.")
 
 
 def _read_key(conn_id: str, key: str | None) -> str:
-    key = (key or "").strip().removeprefix("Bearer ").strip()
+    key = re.sub(r"(?i)^bearer(\s+|$)", "", (key or "").strip())
     if not key:
         raise _wrong(conn_id, "password", "the model access key is missing. Create one in DigitalOcean's console")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -112,20 +134,25 @@ def _read_extra(conn_id: str, extra: dict[str, Any]) -> ConnectionExtra:
 
 
 def _base_url(conn_id: str, host: str | None, schema: str | None, port: int | None) -> httpx.URL:
-    text = (host or DEFAULT_HOST).strip().rstrip("/")
-    scheme = (schema or "https").strip().lower().removesuffix("://")
+    text = (host or "").strip() or DEFAULT_HOST
+    if "@" in text:  # first of all, so that no other error repeats what may be the key
+        raise _wrong(conn_id, "host", "a user name or password in the URL is not used. The key goes into the password")
+    own_scheme, separator, _ = text.partition("://")
+    scheme = (own_scheme if separator else schema or "https").strip().lower().removesuffix("://")
+    if scheme not in ("http", "https"):
+        field = "host" if separator else "schema"
+        raise _wrong(conn_id, field, f"the scheme {scheme!r} is not spoken; only https and http are")
+    if port and not 0 < port <= _MAX_PORT:
+        raise _wrong(conn_id, "port", f"{port} is no port")
     try:
-        url = httpx.URL(text if "://" in text else f"{scheme}://{text}")
+        url = httpx.URL(text if separator else f"{scheme}://{text}")
         if port and url.port is None:
             url = url.copy_with(port=port)
     except (httpx.InvalidURL, ValueError) as error:
         raise _wrong(conn_id, "host", f"{text!r} is not a host or a URL ({error})") from None
-    if url.scheme not in ("http", "https"):
-        raise _wrong(conn_id, "host", f"{text!r} has the scheme {url.scheme!r}; only https and http are spoken")
-    if not url.host or any(character.isspace() for character in text) or url.query or url.fragment:
+    odd = url.query or url.fragment or (url.port or 0) > _MAX_PORT or any(character.isspace() for character in text)
+    if odd or not _is_name(url.raw_host.decode("ascii")):
         raise _wrong(conn_id, "host", f"{text!r} is not a host or a base URL")
-    if url.userinfo:
-        raise _wrong(conn_id, "host", "a user name or password in the URL is not used. The key goes into the password")
     path = url.path.rstrip("/")
     for suffix in _SUFFIXES:
         path = path.removesuffix(suffix)

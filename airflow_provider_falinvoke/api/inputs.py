@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not a boolean")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
+Number = Annotated[float, BeforeValidator(_no_boolean)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -25,7 +33,7 @@ class FalInput(BaseModel):
     seconds_total: Count | None = None
     num_images: Count | None = None
     num_inference_steps: Count | None = None
-    guidance_scale: float | None = None
+    guidance_scale: Number | None = None
     enable_safety_checker: bool | None = None
     output_format: str | None = None
 

@@ -58,6 +58,8 @@ class InvokeRequest(BaseModel):
     @field_validator("tags", mode="before")
     @classmethod
     def _tags_from_dict(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = json.loads(value)
         if isinstance(value, dict) and set(value) != {"key", "value"}:
             return [{"key": key, "value": tag} for key, tag in value.items()]
         return [value] if isinstance(value, dict) else value
@@ -100,6 +102,7 @@ class Invocation(BaseModel):
     :param raw_status: the word that the API used for it, if any.
     :param output: the model's result once completed.
     :param error: why it failed, as one line.
+    :param refused: whether it failed for a reason that the same request will meet again.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -113,6 +116,7 @@ class Invocation(BaseModel):
     completed_at: datetime | None = None
     output: Any = None
     error: str | None = None
+    refused: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -128,7 +132,7 @@ def _object_of(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FalInvokeInputError(
             "The request is wrong, nothing was sent: input must be a dict (or its JSON), but it is a text: "
             f"{value[:80]!r}. A template that yields a dict needs render_template_as_native_obj=True on the DAG, "

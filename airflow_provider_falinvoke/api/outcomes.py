@@ -15,6 +15,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeAPIError,
     FalInvokeAuthError,
     FalInvokeError,
+    FalInvokeInputError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
@@ -98,8 +99,16 @@ class NoAnswerError(Exception):
 
 
 def invocation_path(request_id: str) -> str:
-    """Return the path of an invocation, safe whatever the id holds."""
-    return f"{INVOKE_PATH}/{quote(request_id, safe='')}"
+    """Return the path of an invocation, safe whatever the id holds.
+
+    :raises FalInvokeInputError: the id is empty.
+    """
+    if not request_id:
+        raise FalInvokeInputError("request_id is empty; nothing was asked for.")
+    segment = quote(request_id, safe="")
+    if segment in (".", ".."):  # an HTTP client would take it for a step up the path
+        segment = segment.replace(".", "%2E")
+    return f"{INVOKE_PATH}/{segment}"
 
 
 def is_success(reply: Reply) -> bool:
@@ -131,7 +140,7 @@ def pause_after(outcome: Outcome, failures: int) -> float:
 def words(outcome: Outcome) -> str:
     """Say what came, for a log line or an error."""
     if isinstance(outcome, Reply):
-        return f"{outcome.status} {replies.read_error_body(outcome.body)}"
+        return f"{outcome.status} {replies.read_error_body(outcome.body).rstrip('.')}"
     return outcome.reason if isinstance(outcome, Failure) else "no answer"
 
 
@@ -146,32 +155,37 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
     return FalInvokeUnreachableError(message, request_id=request_id, status_code=status)
 
 
-def refused(reply: Reply, request_id: str | None) -> FalInvokeAPIError:
-    """Return the error for a reply that will not change."""
-    said = f"The API answered {words(reply)}."
+def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvokeAPIError:
+    """Return the error for a reply that will not change.
+
+    :param after: a last sentence, where there is no request_id to fetch a result by.
+    """
+    kind, advice = FalInvokeAPIError, ""
     if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        advice = " Check the model access key in the connection's password field."
-        still = f" {by_hand(request_id)}" if request_id else ""
-        return FalInvokeAuthError(f"{said}{advice}{still}", request_id=request_id, status_code=reply.status)
-    if reply.status == HTTPStatus.NOT_FOUND:
-        advice = (
-            " Check the request_id, and that the connection is the account's that submitted it." if request_id else ""
-        )
-        return FalInvokeNotFoundError(said + advice, request_id=request_id, status_code=reply.status)
-    if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
-        return FalInvokeAPIError(
-            f"{said} Redirects are not followed: check the connection's host.",
-            request_id=request_id,
-            status_code=reply.status,
-        )
-    return FalInvokeAPIError(said, request_id=request_id, status_code=reply.status)
+        kind, advice = FalInvokeAuthError, " Check the model access key in the connection's password field."
+    elif reply.status == HTTPStatus.NOT_FOUND:
+        kind = FalInvokeNotFoundError
+        if request_id:
+            advice = " Check the request_id, and that the connection is the account's that submitted it."
+    elif reply.status < HTTPStatus.BAD_REQUEST:
+        advice = " Redirects are not followed: check the connection's host."
+    if request_id and kind is not FalInvokeNotFoundError:
+        after = f" {by_hand(request_id)}"
+    message = f"The API answered {words(reply)}.{advice}{after}"
+    return kind(message, request_id=request_id, status_code=reply.status)
 
 
 def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
-    """Return the error for a reply to a POST: only a 4xx says for certain that nothing was done."""
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status == HTTPStatus.REQUEST_TIMEOUT:
+    """Return the error for a reply to a POST that is no success.
+
+    A 5xx, a 408 and a 303 ("see the result elsewhere") may follow an accepted request; the rest says that it was not.
+    """
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in (
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.SEE_OTHER,
+    ):
         return ambiguous(f"the API answered {words(reply)}", reply.status)
-    return refused(reply, None)
+    return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
 
 
 def ambiguous(why: str, status: int | None = None) -> FalInvokeAmbiguousSubmitError:

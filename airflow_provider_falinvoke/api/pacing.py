@@ -66,14 +66,15 @@ def rejected_pause(headers: Mapping[str, str], now: float, failures: int, rng: R
     """Return the seconds to wait after a 429, by the vendor's recipe.
 
     ``Retry-After`` wins; else the soonest reset that is not zero, at least 1 s and 250 to 500 ms of jitter more;
-    a reset of zero or in the past tells nothing, so the wait grows with the failures up to 60 s.
+    a reset of zero or in the past tells nothing, so the wait grows with the failures up to 60 s. Nor does a
+    ``Retry-After`` of zero: taken at its word by each caller, it makes a busy loop that uses up the quota.
 
     :param headers: the reply's headers, names in lower case.
     :param now: when the reply came.
     :param failures: failures in a row, this one included.
     """
     retry_after = _number(headers.get("retry-after"))
-    if retry_after is not None and retry_after >= 0:
+    if retry_after is not None and retry_after > 0:
         return retry_after + 0.25 * rng()
     resets = [reset for name in _RESETS if (reset := _number(headers.get(name))) and reset > now]
     if resets:

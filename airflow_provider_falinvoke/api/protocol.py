@@ -126,7 +126,7 @@ def wait(
     """
     look_at, seen = first_look_at, None
     while True:
-        yield Pause(min(look_at, deadline))
+        asked_at = (yield Pause(min(look_at, deadline))).at
         try:
             invocation, now = yield from _look(
                 request_id, submitted_at, give_up_at=deadline + LAST_LOOK_GRACE, seen=seen
@@ -137,7 +137,7 @@ def wait(
             raise timed_out(request_id, f"its state could not be read ({words(error.outcome)})") from None
         if invocation.status is InvocationStatus.COMPLETED:
             return invocation
-        if now >= deadline:
+        if asked_at >= deadline:  # not ``now``: an answer that was long on its way may be older than the deadline
             state = invocation.raw_status or "pending"
             raise timed_out(request_id, f"it was still {state} {now - submitted_at:.0f} s after the submit")
         seen = invocation
@@ -187,8 +187,9 @@ def completed(invocation: Invocation) -> Invocation:
     """
     if invocation.status is InvocationStatus.FAILED:
         model = f" of {invocation.model_id}" if invocation.model_id else ""
+        reason = (invocation.error or "").rstrip(".") or "the API gave no reason"
         raise FalInvokeJobFailedError(
-            f"The job {invocation.request_id}{model} failed: {invocation.error or 'the API gave no reason'}.",
+            f"The job {invocation.request_id}{model} failed: {reason}.",
             request_id=invocation.request_id,
         )
     return invocation

@@ -25,6 +25,17 @@ _RESULT_KEYS = frozenset(
     ("images", "image", "audio", "audio_file", "audio_url", "video", "url", "file_url", "download_url", "b64_json")
 )
 _EXCERPT = 200
+#: fal reports refused content as content_policy_violation; the other words are guarded spellings of the same.
+_REFUSED_CONTENT = re.compile(r"content[_ -]?policy|moderation|safety (system|filter)|nsfw", re.IGNORECASE)
+#: The types of fal's (that is, pydantic's) validation errors, and of refused content.
+_REFUSED_TYPE = re.compile(
+    r"^(missing|value_error|literal_error|enum|extra_forbidden|content_policy.*)$"
+    r"|_(type|parsing)$|^(greater|less)_than|_too_(short|long|small|large)$"
+)
+#: No more of a page is read than may hold its first words: taking tags out of megabytes would hold up the event loop.
+_PAGE = 8_000
+#: An error nested deeper than this is written as its JSON.
+_DEPTH = 20
 
 
 def read_status(word: object) -> InvocationStatus:
@@ -41,7 +52,7 @@ def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation
     data = _json_object(body)
     if data is None:
         return None
-    word = data.get("status", data.get("state"))
+    word = data.get("status") or data.get("state")
     output, error = data.get("output"), data.get("error")
     if isinstance(word, str) and word.strip():
         status = read_status(word)
@@ -55,9 +66,10 @@ def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation
         status = InvocationStatus.UNKNOWN
     else:
         return None
-    own_id = data.get("request_id") or (data.get("id") if output is not data else None)
+    # What was asked for is certain; a bare "id" may be something else.
+    own_id = data.get("request_id") or request_id or (data.get("id") if output is not data else None)
     return Invocation(
-        request_id=str(own_id) if own_id else request_id,
+        request_id=str(own_id) if own_id else None,
         status=status,
         raw_status=word if isinstance(word, str) else None,
         model_id=_text(data.get("model_id")),
@@ -66,6 +78,7 @@ def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation
         completed_at=read_time(data.get("completed_at")),
         output=output,
         error=read_error(error) if error else None,
+        refused=is_refusal(error),
     )
 
 
@@ -78,19 +91,34 @@ def read_model_ids(body: bytes) -> list[str] | None:
     return [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item]
 
 
-def read_error(error: object) -> str:
+def read_error(error: object, *, depth: int = _DEPTH) -> str:
     """Return an invocation's ``error`` as one line: a string, an object with ``message``, fal's ``detail``."""
     if isinstance(error, str):
         return _one_line(error)
-    if isinstance(error, list):
-        return "; ".join(read_error(item) for item in error)
-    if isinstance(error, dict):
+    if isinstance(error, list) and depth:
+        return "; ".join(read_error(item, depth=depth - 1) for item in error)
+    if isinstance(error, dict) and depth:
         if isinstance(error.get("loc"), list) and "msg" in error:
-            return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+            return _one_line(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}")
         for key in ("message", "detail", "error", "msg"):
             if error.get(key):
-                return read_error(error[key])
-    return _one_line(json.dumps(error, default=str))
+                return read_error(error[key], depth=depth - 1)
+    try:
+        return _one_line(json.dumps(error, default=str))
+    except RecursionError:
+        return "an error that is nested too deeply to be read"
+
+
+def is_refusal(error: object) -> bool:
+    """Whether an invocation's ``error`` says that the same request will fail again: a wrong field, refused content.
+
+    fal's ``detail`` list has passing failures too, so the items' ``type`` decides; a type of neither kind may pass.
+    """
+    if not error:
+        return False
+    detail = error.get("detail") if isinstance(error, dict) else None
+    types = [str(item.get("type")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
+    return any(_REFUSED_TYPE.search(kind) for kind in types) or _REFUSED_CONTENT.search(read_error(error)) is not None
 
 
 def read_error_body(body: bytes) -> str:
@@ -98,7 +126,7 @@ def read_error_body(body: bytes) -> str:
     data = _json_object(body)
     if data is not None:
         return read_error(data)
-    text = body.decode("utf-8", errors="replace")
+    text = body[:_PAGE].decode("utf-8", errors="replace")
     if "<html" in text[:500].lower() or "<!doctype" in text[:500].lower():
         text = "an HTML page: " + re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style).*?</\1>", " ", text))
     return _one_line(text) or "an empty body"
@@ -116,9 +144,9 @@ def read_time(value: object) -> datetime | None:
     offset = "+0000" if zone in (None, "Z", "z") else zone.replace(":", "")
     try:
         moment = datetime.strptime(f"{seconds.replace(' ', 'T')}.{micros}{offset}", "%Y-%m-%dT%H:%M:%S.%f%z")
-    except ValueError:
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(timezone.utc)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.drivers import (
     arun,
@@ -189,7 +190,7 @@ class FalInvokeHook(BaseHook):
         """
         try:
             models = self.list_models()
-        except FalInvokeError as error:
+        except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
             return False, str(error)
         return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.completion import BACKSTOP, bring_home, failing_for_good, seconds_of
+from airflow_provider_falinvoke.completion import BACKSTOP, amount_of, bring_home, failing_for_good, seconds_of
+from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, fingerprint, unknown_submit
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeAmbiguousSubmitError,
+    FalInvokeError,
+    FalInvokeInputError,
+    FalInvokeNotFoundError,
+)
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
@@ -28,8 +37,9 @@ class FalInvokeOperator(BaseOperator):
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
     task defers, so that no worker slot is held while the model works.
 
-    Durations are in seconds, or timedeltas. All parameters but ``deferrable`` and ``wait_for_completion`` are
-    templated, nested values too, and checked after rendering: ``"4"`` becomes 4 for a documented integer.
+    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit`` and
+    ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"`` becomes 4 for a
+    documented integer.
 
     :param model_id: the fal model, such as ``fal-ai/flux/schnell``.
     :param input: the model's fields, such as ``{"prompt": "…"}``.
@@ -44,8 +54,17 @@ class FalInvokeOperator(BaseOperator):
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
-    :param timeout: how long the job may take, from its submit to its end, deferred or not.
-    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`; the request_id with
+    :param timeout: how long the job may take, from its submit to its end, deferred or not, retries included.
+    :param durable: keep the request_id in Airflow's task state store (3.3 and newer), so that a retry or a clear takes
+        a running job up again and does not pay for a second one.
+    :param on_ambiguous_submit: what to do where a submit may have been accepted though no request_id came back:
+        ``"fail"`` ends the task and leaves it to a person, ``"retry"`` lets Airflow's retries submit again, and
+        maybe pay twice. None takes the connection's ``on_ambiguous_submit``, which is ``"fail"`` by default.
+    :param prices: prices by model_id, in your currency: ``{"fal-ai/fast-sdxl": {"per_image": 0.003}}``; also
+        ``per_megapixel``, ``per_second``, ``per_1000_characters``. None takes the connection's ``prices``. Without a
+        price nothing is guessed.
+    :param max_cost: refuse, before anything is sent, a job that is estimated to cost more than this.
+    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, and ``estimated_cost``; the request_id with
         ``wait_for_completion=False``.
     """
 
@@ -59,6 +78,7 @@ class FalInvokeOperator(BaseOperator):
         "poll_interval",
         "max_poll_interval",
         "timeout",
+        "max_cost",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"input": "json", "tags": "json"}
     ui_color = "#e8e2fb"
@@ -77,6 +97,10 @@ class FalInvokeOperator(BaseOperator):
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
         timeout: float | timedelta | str = 3600.0,
+        durable: bool = True,
+        on_ambiguous_submit: AmbiguousPolicy | None = None,
+        prices: Mapping[str, Mapping[str, float]] | None = None,
+        max_cost: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -91,6 +115,10 @@ class FalInvokeOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.timeout = timeout
+        self.durable = durable
+        self.on_ambiguous_submit = on_ambiguous_submit
+        self.prices = prices
+        self.max_cost = max_cost
         self._running: str | None = None
 
     @cached_property
@@ -99,78 +127,181 @@ class FalInvokeOperator(BaseOperator):
         return FalInvokeHook(self.fal_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any] | str | None:
-        """Submit the job and, unless told otherwise, wait for it."""
+        """Take up the job of an earlier try, or submit it; then, unless told otherwise, wait for it."""
         with failing_for_good():
-            request = InvokeRequest.build(self.model_id, self.input, self.tags)
-            timeout = seconds_of("timeout", self.timeout)
-            defer_after = seconds_of("defer_after", self.defer_after)
-            schedule = self._schedule()
-
-            invocation = self.hook.submit_request(request)
-            submitted_at = time.time()
-            context["ti"].xcom_push(key="request_id", value=invocation.request_id)
+            order = self._order()
+            ledger = Ledger.of(context, durable=self.durable)
+            job = self._resumed(order, ledger) or self._submitted(order, ledger)
+            request_id = job.invocation.request_id
+            context["ti"].xcom_push(key="request_id", value=request_id)
             if not self.wait_for_completion:
-                return invocation.request_id
+                ledger.done()
+                return request_id
+            invocation = completed(job.invocation)
             if not invocation.status.ended:
-                invocation = self._wait(invocation, submitted_at, submitted_at + timeout, defer_after, schedule)
-            return bring_home(self.hook, completed(invocation), self.output_path)
-
-    def _wait(
-        self,
-        invocation: Invocation,
-        submitted_at: float,
-        deadline: float,
-        defer_after: float,
-        schedule: PollSchedule,
-    ) -> Invocation:
-        request_id = invocation.request_id
-        assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
-        self._running = request_id
-        if self.deferrable:
-            until = min(submitted_at + defer_after, deadline)
-            done = self.hook.wait_briefly(request_id, submitted_at=submitted_at, until=until, schedule=schedule)
-            if done is not None:
-                return done
-            now = time.time()
-            first_look_at = safe_first_look_at(now)
-            if first_look_at < deadline:
-                self.log.info("Waiting for %s without this worker slot", request_id)
-                self.defer(
-                    trigger=FalInvokeTrigger(
-                        fal_conn_id=self.fal_conn_id,
-                        request_id=request_id,
-                        submitted_at=submitted_at,
-                        deadline=deadline,
-                        first_look_at=max(first_look_at, now + schedule.pause(now - submitted_at)),
-                        poll_interval=self._poll_interval(),
-                        max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval),
-                    ),
-                    method_name="execute_complete",
-                    kwargs={"request_id": request_id},
-                    timeout=timedelta(seconds=deadline - now + BACKSTOP),
-                )
-        return self.hook.wait(
-            request_id,
-            submitted_at=submitted_at,
-            deadline=deadline,
-            schedule=schedule,
-            first_look_at=time.time() + schedule.pause(0.0),
-        )
+                invocation = self._wait(job, order)
+            return self._home(invocation, ledger)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
             self.log.info("Resumed: the job %s is completed", invocation.request_id)
-            return bring_home(self.hook, invocation, self.output_path)
+            return self._home(invocation, Ledger.of(context, durable=self.durable))
+
+    def _order(self) -> _Order:
+        request = InvokeRequest.build(self.model_id, self.input, self.tags)
+        poll_interval = None if self.poll_interval is None else seconds_of("poll_interval", self.poll_interval)
+        policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
+        if policy not in get_args(AmbiguousPolicy):
+            raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
+        return _Order(
+            request=request,
+            fingerprint=fingerprint(request, self.fal_conn_id),
+            policy=policy,
+            timeout=seconds_of("timeout", self.timeout),
+            defer_after=seconds_of("defer_after", self.defer_after),
+            poll_interval=poll_interval,
+            max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval),
+        )
+
+    def _resumed(self, order: _Order, ledger: Ledger) -> _Job | None:
+        """Return the job of an earlier try, if there is one that is still of use."""
+        action = ledger.action(order.fingerprint, order.policy)
+        if action is Action.STOP:
+            raise unknown_submit()
+        if action is Action.SUBMIT:
+            return None
+        record = ledger.record
+        assert record is not None and record.request_id is not None, "only a job with an id is resumed"
+        try:
+            invocation = self.hook.get(record.request_id)
+        except FalInvokeNotFoundError:
+            self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
+            return None
+        if invocation.status is InvocationStatus.FAILED:
+            self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
+            return None
+        now = time.time()
+        deadline = now + order.timeout if ledger.was_cleared else record.deadline
+        self.log.info("Taking up the job %s of an earlier try: %s", record.request_id, invocation.status.value)
+        ledger.submitted(record.request_id, record.submitted_at, deadline)
+        return _Job(invocation, record.submitted_at, deadline, looked_at=now)
+
+    def _submitted(self, order: _Order, ledger: Ledger) -> _Job:
+        """Submit the job, with the record that lets a later try find it."""
+        self._check_cost(order.request)
+        ledger.intend(order.fingerprint)
+        try:
+            invocation = self.hook.submit_request(order.request)
+        except FalInvokeAmbiguousSubmitError as error:
+            error.may_pass = order.policy == "retry"
+            raise
+        except FalInvokeError:
+            ledger.refused()
+            raise
+        now = time.time()
+        if invocation.request_id is not None:
+            ledger.submitted(invocation.request_id, now, now + order.timeout)
+        return _Job(invocation, submitted_at=now, deadline=now + order.timeout, looked_at=now)
+
+    def _wait(self, job: _Job, order: _Order) -> Invocation:
+        request_id = job.invocation.request_id
+        assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
+        self._running = request_id
+        schedule = order.schedule
+        if self.deferrable:
+            done = self.hook.wait_briefly(
+                request_id,
+                submitted_at=job.submitted_at,
+                until=min(job.submitted_at + order.defer_after, job.deadline),
+                schedule=schedule,
+            )
+            if done is not None:
+                return done
+            now = time.time()
+            first_look_at = safe_first_look_at(now)
+            if first_look_at < job.deadline:
+                self.log.info("Waiting for %s without this worker slot", request_id)
+                self.defer(
+                    trigger=FalInvokeTrigger(
+                        fal_conn_id=self.fal_conn_id,
+                        request_id=request_id,
+                        submitted_at=job.submitted_at,
+                        deadline=job.deadline,
+                        first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
+                        poll_interval=order.poll_interval,
+                        max_poll_interval=order.max_poll_interval,
+                    ),
+                    method_name="execute_complete",
+                    kwargs={"request_id": request_id},
+                    timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
+                )
+        return self.hook.wait(
+            request_id,
+            submitted_at=job.submitted_at,
+            deadline=job.deadline,
+            schedule=schedule,
+            first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
+        )
+
+    def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
+        result = bring_home(self.hook, invocation, self.output_path)
+        request = InvokeRequest.build(self.model_id, self.input, self.tags)
+        result["estimated_cost"] = estimate(request, self._prices())
+        ledger.done()
+        return result
+
+    def _prices(self) -> Mapping[str, Price]:
+        if self.prices is None:
+            return self.hook.endpoint.extra.prices
+        return read_prices(self.prices)
+
+    def _check_cost(self, request: InvokeRequest) -> None:
+        cost = estimate(request, self._prices())
+        if cost is not None:
+            self.log.info("Estimated cost: %.6g", cost)
+        if self.max_cost is None:
+            return
+        limit = amount_of("max_cost", self.max_cost)
+        if cost is None:
+            raise FalInvokeInputError(
+                f"max_cost is set, but what a job of {request.model_id} costs is not known; nothing was sent. Give its "
+                "price in prices, or in the connection's extra."
+            )
+        if cost > limit:
+            raise FalInvokeInputError(
+                f"The job would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
+            )
 
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
         if self._running:
             self.log.warning("The job %s goes on and is paid. %s", self._running, by_hand(self._running))
 
-    def _poll_interval(self) -> float | None:
-        return None if self.poll_interval is None else seconds_of("poll_interval", self.poll_interval)
 
-    def _schedule(self) -> PollSchedule:
-        return PollSchedule.of(self._poll_interval(), seconds_of("max_poll_interval", self.max_poll_interval))
+@dataclass(frozen=True)
+class _Order:
+    """What to submit and how to wait for it: the operator's parameters, rendered and checked."""
+
+    request: InvokeRequest
+    fingerprint: str
+    policy: AmbiguousPolicy
+    timeout: float
+    defer_after: float
+    poll_interval: float | None
+    max_poll_interval: float
+
+    @property
+    def schedule(self) -> PollSchedule:
+        return PollSchedule.of(self.poll_interval, self.max_poll_interval)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A job that is paid for: what is known of it, and the times by which it is awaited, in epoch seconds."""
+
+    invocation: Invocation
+    submitted_at: float
+    deadline: float
+    looked_at: float

@@ -87,6 +87,16 @@ class FalInvokeTrigger(BaseTrigger):
         else:
             yield TriggerEvent(completed_event(self.request_id, invocation))
 
+    async def on_kill(self) -> None:
+        """Say that the job goes on: the API has no cancel (Airflow 3.3 and newer call this).
+
+        Airflow calls it too when a stalled triggerer comes back after another took over its triggers (PR #73454). A
+        line in the log is true then as well, and nothing else is done here.
+        """
+        self.log.warning(
+            "This wait for %s was ended; the job goes on and is paid. %s", self.request_id, by_hand(self.request_id)
+        )
+
 
 def safe_first_look_at(now: float) -> float:
     """Return the earliest time at which a trigger that is made ``now`` may fire.
@@ -119,9 +129,10 @@ def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -
     :raises FalInvokeError: the error that the event reports, or one that says that it cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
-    request_id = fields.get("request_id") or request_id
+    if isinstance(fields.get("request_id"), str):
+        request_id = fields["request_id"] or request_id
     if fields.get("status") == "failed" and isinstance(fields.get("error"), dict):
-        raise from_dict(fields["error"])
+        raise from_dict({**fields["error"], "request_id": request_id})
     if fields.get("status") == "completed" and request_id:
         if fields.get("invocation") is None:
             return hook.get(request_id)

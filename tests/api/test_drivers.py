@@ -1,0 +1,524 @@
+"""The two drivers on a real socket: one test body, performed blocking and awaiting."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+import httpx
+import pytest
+
+from airflow_provider_falinvoke.api import drivers, protocol
+from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeRequest
+from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
+from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeAmbiguousSubmitError,
+    FalInvokeAPIError,
+    FalInvokeAuthError,
+    FalInvokeUnreachableError,
+)
+from tests.api.server import (
+    answer,
+    be_silent,
+    closed_port,
+    echo_key,
+    hang_up,
+    hanging_up,
+    listening_in_silence,
+    self_signed,
+    serving,
+    talk_nonsense,
+)
+
+T = TypeVar("T")
+KEY = "sk-do-0123456789abcdef"
+REQUEST = InvokeRequest.build("fal-ai/flux/schnell", {"prompt": "a castle"})
+QUEUED = {"request_id": "r1", "status": "QUEUED"}
+DONE = {"request_id": "r1", "status": "COMPLETED", "output": {"images": []}}
+GET = Send("GET", "/v1/async-invoke/r1")
+POST = Send("POST", "/v1/async-invoke", b"{}")
+
+
+class FakeTime:
+    """A clock that only moves when somebody sleeps, and notes the sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+class Perform(Protocol):
+    """Performs a call against an endpoint, with a client of its own."""
+
+    def __call__(self, call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T: ...
+
+
+def _run(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T:
+    times = times or FakeTime()
+    with drivers.open_client(endpoint) as client:
+        return drivers.run(call, client, clock=times.clock, sleep=times.sleep)
+
+
+def _arun(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T:
+    times = times or FakeTime()
+
+    async def main() -> T:
+        async with drivers.open_async_client(endpoint) as client:
+            return await drivers.arun(call, client, clock=times.clock, sleep=times.asleep)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(params=[_run, _arun], ids=["run", "arun"])
+def perform(request: pytest.FixtureRequest) -> Perform:
+    chosen: Perform = request.param
+    return chosen
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def at(base_url: str, **extra: Any) -> Endpoint:
+    return Endpoint.of("fal_x", host=base_url, key=KEY, extra=extra)
+
+
+def steps(*given: Send | Pause) -> Call[list[Outcome]]:
+    """Do these steps and return their outcomes."""
+    outcomes = []
+    for step in given:
+        outcomes.append((yield step))
+    return outcomes
+
+
+def failure_of(outcome: Outcome) -> Failure:
+    assert isinstance(outcome, Failure), outcome
+    assert KEY not in repr(outcome)
+    assert outcome.reason
+    return outcome
+
+
+# ---- what is sent and what comes back -------------------------------------------------------------------------------
+
+
+def test_a_post_carries_the_body_its_type_and_the_key(perform: Perform) -> None:
+    with serving(answer(202, QUEUED)) as server:
+        invocation = perform(protocol.submit(REQUEST, patience=0), at(server.base_url))
+    assert invocation.request_id == "r1"
+    [request] = server.requests
+    assert (request.method, request.path, request.body) == ("POST", "/v1/async-invoke", REQUEST.body())
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["accept"] == "application/json"
+
+
+def test_a_get_has_no_body(perform: Perform) -> None:
+    with serving(answer(200, QUEUED)) as server:
+        perform(protocol.get("r1", patience=0), at(server.base_url))
+    [request] = server.requests
+    assert (request.method, request.path, request.body) == ("GET", "/v1/async-invoke/r1", b"")
+    assert "content-type" not in request.headers
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/async-invoke/"])
+def test_the_path_of_the_api_is_never_doubled(perform: Perform, suffix: str) -> None:
+    with serving(answer(200, QUEUED)) as server:
+        perform(protocol.get("r1", patience=0), at(server.base_url + suffix))
+        perform(protocol.get("r1", patience=0), at(f"{server.base_url}/gate{suffix}"))
+    assert [request.path for request in server.requests] == ["/v1/async-invoke/r1", "/gate/v1/async-invoke/r1"]
+
+
+@pytest.mark.parametrize(
+    ("request_id", "segment"),
+    [("a/b c?d#e", "a%2Fb%20c%3Fd%23e"), ("ü", "%C3%BC"), ("..", "%2E%2E"), (".", "%2E"), ("%2F", "%252F")],
+)
+def test_a_request_id_arrives_as_one_segment_of_the_path(perform: Perform, request_id: str, segment: str) -> None:
+    with serving(answer(200, QUEUED)) as server:
+        perform(protocol.get(request_id, patience=0), at(server.base_url))
+    assert [request.path for request in server.requests] == [f"/v1/async-invoke/{segment}"]
+
+
+def test_a_reply_is_handed_on_with_its_status_headers_body_and_time(perform: Perform) -> None:
+    times = FakeTime()
+    with serving(answer(429, b"slow down", Retry_After="7", RateLimit_Remaining="0")) as server:
+        [outcome] = perform(steps(GET), at(server.base_url), times)
+    assert isinstance(outcome, Reply)
+    assert (outcome.status, outcome.body, outcome.at) == (429, b"slow down", times.now)
+    assert (outcome.headers["retry-after"], outcome.headers["ratelimit-remaining"]) == ("7", "0")
+
+
+def test_a_connection_is_made_once_for_several_requests(perform: Perform) -> None:
+    with serving(answer(200, QUEUED)) as server:
+        perform(steps(GET, GET, GET), at(server.base_url))
+    assert len({request.client for request in server.requests}) == 1
+    assert PollSchedule().maximum < drivers.KEEPALIVE_SECONDS
+
+
+# ---- the key --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_the_key_does_not_go_there(perform: Perform, status: int) -> None:
+    with serving(answer(200, DONE)) as elsewhere, serving(answer(status, Location=f"{elsewhere.base_url}/x")) as server:
+        with pytest.raises(FalInvokeAPIError, match="Redirects are not followed"):
+            perform(protocol.get("r1", patience=60), at(server.base_url))
+        # 303 points to the result of a request that was taken.
+        refusal = FalInvokeAmbiguousSubmitError if status == 303 else FalInvokeAPIError
+        with pytest.raises(refusal):
+            perform(protocol.submit(REQUEST, patience=60), at(server.base_url))
+    assert [request.method for request in server.requests] == ["GET", "POST"]
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_a_key_that_the_api_repeats_is_blotted_out(perform: Perform, status: int) -> None:
+    with serving(echo_key(status)) as server:
+        [outcome] = perform(steps(GET), at(server.base_url))
+    assert isinstance(outcome, Reply)
+    assert outcome.body == b'{"message": "bad header: Bearer ***"}'
+
+
+def test_a_key_that_the_api_repeats_is_not_in_the_error(perform: Perform) -> None:
+    with serving(echo_key(401)) as server, pytest.raises(FalInvokeAuthError) as caught:
+        perform(protocol.get("r1", patience=0), at(server.base_url))
+    assert "***" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_the_client_for_media_has_no_key_and_follows_redirects() -> None:
+    with (
+        serving(answer(200, b"\x89PNG")) as elsewhere,
+        serving(answer(302, Location=f"{elsewhere.base_url}/b.png")) as server,
+        drivers.open_media_client(at(server.base_url)) as client,
+    ):
+        response = client.get(f"{server.base_url}/a.png")
+    assert response.content == b"\x89PNG"
+    for request in (*server.requests, *elsewhere.requests):
+        assert "authorization" not in request.headers
+        assert KEY not in repr(request)
+
+
+def test_a_reply_to_a_request_without_a_key_is_left_as_it_is() -> None:
+    times = FakeTime()
+    with (
+        serving(answer(200, b"plain")) as server,
+        drivers.open_media_client(at(server.base_url)) as client,
+    ):
+        [outcome] = drivers.run(steps(Send("GET", f"{server.base_url}/a")), client, clock=times.clock)
+    assert isinstance(outcome, Reply)
+    assert outcome.body == b"plain"
+
+
+# ---- failures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_port_means_that_nothing_arrived(perform: Perform) -> None:
+    [outcome] = perform(steps(POST), at(f"http://127.0.0.1:{closed_port()}"))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, False)
+
+
+def test_an_unknown_host_means_that_nothing_arrived(perform: Perform) -> None:
+    [outcome] = perform(steps(POST), at("https://nonexistent.invalid"))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, False)
+
+
+def test_tls_to_a_port_that_speaks_plain_http_means_that_nothing_arrived(perform: Perform) -> None:
+    with serving(answer(200, QUEUED)) as server:
+        [outcome] = perform(steps(POST), at(server.base_url.replace("http:", "https:")))
+    assert not failure_of(outcome).arrived
+    assert server.requests == []
+
+
+def test_a_tls_handshake_that_is_never_answered_means_that_nothing_arrived(perform: Perform) -> None:
+    with listening_in_silence() as port:
+        [outcome] = perform(steps(POST), at(f"https://127.0.0.1:{port}", connect_timeout=0.2))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, False)
+    assert "ConnectTimeout" in failure.reason
+
+
+def test_a_tls_handshake_that_is_hung_up_on_means_that_nothing_arrived(perform: Perform) -> None:
+    with hanging_up() as port:
+        [outcome] = perform(steps(POST), at(f"https://127.0.0.1:{port}"))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, False)
+
+
+@pytest.mark.parametrize("misbehave", [hang_up, talk_nonsense, answer(200, b'{"request_id"', length=500)])
+def test_an_answer_that_breaks_off_means_that_the_request_may_have_arrived(
+    perform: Perform, misbehave: Callable[[Any], None]
+) -> None:
+    with serving(misbehave) as server:
+        [outcome] = perform(steps(POST), at(server.base_url))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (True, False)
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_does_not_come_in_time_means_that_the_request_may_have_arrived(perform: Perform) -> None:
+    with serving(be_silent) as server:
+        [outcome] = perform(steps(POST), at(server.base_url, read_timeout=0.2))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (True, False)
+    assert failure.reason.startswith("ReadTimeout")
+
+
+def test_an_answer_that_cannot_be_unpacked_means_that_the_request_may_have_arrived(perform: Perform) -> None:
+    with serving(answer(200, b"this is no gzip", Content_Encoding="gzip")) as server:
+        [outcome] = perform(steps(POST), at(server.base_url))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (True, False)
+    assert "DecodingError" in failure.reason
+
+
+@pytest.mark.parametrize("misbehave", [hang_up, talk_nonsense, be_silent, answer(200, b"{", length=500), answer(502)])
+def test_a_submit_that_may_have_arrived_is_posted_once(perform: Perform, misbehave: Callable[[Any], None]) -> None:
+    with serving(misbehave) as server, pytest.raises(FalInvokeAmbiguousSubmitError):
+        perform(protocol.submit(REQUEST, patience=600), at(server.base_url, read_timeout=0.2))
+    assert [request.method for request in server.requests] == ["POST"]
+
+
+def test_a_submit_to_a_closed_port_is_tried_until_its_patience_is_used_up(perform: Perform) -> None:
+    times = FakeTime()
+    with pytest.raises(FalInvokeUnreachableError, match="nothing is paid"):
+        perform(protocol.submit(REQUEST, patience=20), at(f"http://127.0.0.1:{closed_port()}"), times)
+    assert len(times.slept) >= 3
+    assert sum(times.slept) <= 20
+
+
+# ---- TLS ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(perform: Perform, tmp_path: Path) -> None:
+    context, _ = self_signed(tmp_path)
+    times = FakeTime()
+    with serving(answer(200, QUEUED), tls=context) as server:
+        [outcome] = perform(steps(POST), at(server.base_url))
+        failure = failure_of(outcome)
+        assert (failure.arrived, failure.lasting) == (False, True)
+        with pytest.raises(FalInvokeUnreachableError, match=r"(?i)certificate"):
+            perform(protocol.submit(REQUEST, patience=600), at(server.base_url), times)
+    assert times.slept == []
+    assert server.requests == []
+
+
+def test_a_certificate_of_the_ca_bundle_is_trusted(perform: Perform, tmp_path: Path) -> None:
+    context, certificate = self_signed(tmp_path)
+    with serving(answer(200, QUEUED), tls=context) as server:
+        invocation = perform(protocol.get("r1", patience=0), at(server.base_url, ca_bundle=str(certificate)))
+    assert invocation.status is InvocationStatus.QUEUED
+
+
+def test_tls_settings_are_made_once_for_a_ca_bundle(tmp_path: Path) -> None:
+    _, certificate = self_signed(tmp_path)
+    assert drivers.ssl_context(None) is drivers.ssl_context(None)
+    assert drivers.ssl_context(str(certificate)) is drivers.ssl_context(str(certificate))
+    assert drivers.ssl_context(str(certificate)) is not drivers.ssl_context(None)
+
+
+def test_a_ca_bundle_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for name in ("missing.pem", "empty.pem"):
+        with pytest.raises(OSError):
+            drivers.ssl_context(str(tmp_path / name))
+
+
+# ---- proxies --------------------------------------------------------------------------------------------------------
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    perform: Perform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(answer(403)) as proxy, serving(answer(200, QUEUED)) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.base_url)
+        perform(protocol.get("r1", patience=0), at(server.base_url))
+    assert proxy.requests == []
+    assert len(server.requests) == 1
+
+
+def test_a_proxy_that_refuses_to_connect_means_that_nothing_arrived_and_gets_no_key(
+    perform: Perform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(answer(403)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base_url)
+        [outcome] = perform(steps(POST), at("https://inference.invalid"))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, False)
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+    assert KEY not in repr(proxy.requests)
+
+
+# ---- media ----------------------------------------------------------------------------------------------------------
+
+
+class Fetched:
+    """What a fetch through a client without a key left behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.opened = 0
+        self.slept: list[float] = []
+
+    def open(self) -> IO[bytes]:
+        self.opened += 1
+        return self.path.open("wb")
+
+    def fetch(self, base_url: str, path: str = "/a.png?signature=secret") -> tuple[str | None, int]:
+        with drivers.open_media_client(at(base_url, read_timeout=0.2)) as client:
+            return drivers.stream_to(client, f"{base_url}{path}", self.open, sleep=self.slept.append)
+
+
+@pytest.fixture
+def fetched(tmp_path: Path) -> Fetched:
+    return Fetched(tmp_path / "a.png")
+
+
+def test_a_file_is_fetched_with_its_type_and_size(fetched: Fetched) -> None:
+    content = bytes(range(256)) * 2000
+    with serving(answer(200, content, Content_Type="image/png")) as server:
+        assert fetched.fetch(server.base_url) == ("image/png", len(content))
+    assert fetched.path.read_bytes() == content
+    assert fetched.slept == []
+
+
+@pytest.mark.parametrize("trouble", [hang_up, be_silent, answer(503), answer(200, b"\x89P", length=500)])
+def test_a_file_is_fetched_anew_from_its_start_after_a_failure_that_may_pass(
+    fetched: Fetched, trouble: Callable[[Any], None]
+) -> None:
+    with serving(trouble, answer(200, b"\x89PNG")) as server:
+        assert fetched.fetch(server.base_url) == (None, 4)
+    assert fetched.path.read_bytes() == b"\x89PNG"
+    assert len(fetched.slept) == 1
+
+
+@pytest.mark.parametrize(("status", "tries"), [(403, 1), (404, 1), (410, 1), (500, 4)])
+def test_a_file_that_is_refused_is_not_asked_for_again_and_one_that_fails_is_given_up(
+    fetched: Fetched, status: int, tries: int
+) -> None:
+    with serving(answer(status)) as server, pytest.raises(drivers.MediaFailedError, match=f"answered {status}"):
+        fetched.fetch(server.base_url)
+    assert len(server.requests) == tries
+    assert fetched.opened == 0
+
+
+def test_a_text_in_place_of_a_file_is_refused(fetched: Fetched) -> None:
+    with (
+        serving(answer(200, b"<html>", Content_Type="text/html")) as server,
+        pytest.raises(drivers.MediaFailedError, match="not a file of media"),
+    ):
+        fetched.fetch(server.base_url)
+    assert len(server.requests) == 1
+
+
+def test_what_is_no_url_is_told_at_once(fetched: Fetched) -> None:
+    with pytest.raises(drivers.MediaFailedError, match="InvalidURL"):
+        fetched.fetch("http://127.0.0.1:1", "0:port/" + "x" * 100_000)
+    assert fetched.slept == []
+
+
+@pytest.mark.parametrize("trouble", [answer(403), answer(500), hang_up, answer(200, Content_Type="text/plain")])
+def test_the_query_of_a_signed_url_is_not_in_the_traceback(fetched: Fetched, trouble: Callable[[Any], None]) -> None:
+    with serving(trouble) as server, pytest.raises(drivers.MediaFailedError) as caught:
+        fetched.fetch(server.base_url)
+    assert "/a.png" in str(caught.value)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_sleeps_by_the_injected_clock_and_a_past_one_does_not(perform: Perform) -> None:
+    times = FakeTime()
+    begun = times.now
+    outcomes = perform(
+        steps(Pause(0.0), Pause(begun), Pause(begun + 7.0), Pause(begun + 3.0)), at("http://127.0.0.1:1"), times
+    )
+    assert outcomes == [Resumed(begun), Resumed(begun), Resumed(begun + 7.0), Resumed(begun + 7.0)]
+    assert times.slept == [7.0]
+
+
+def test_a_wait_of_an_hour_takes_no_time_here(perform: Perform) -> None:
+    times = FakeTime()
+    begun, started = times.now, time.monotonic()
+    script = [*itertools.repeat(answer(200, QUEUED), 20), hang_up, answer(503), answer(200, DONE)]
+    with serving(*script) as server:
+        invocation = perform(
+            protocol.wait("r1", submitted_at=begun, deadline=begun + 7200, schedule=PollSchedule.of(180.0, 180.0)),
+            at(server.base_url),
+            times,
+        )
+    assert invocation.status is InvocationStatus.COMPLETED
+    assert times.now - begun > 3000
+    assert len(server.requests) == len(script)
+    assert {request.method for request in server.requests} == {"GET"}
+    assert time.monotonic() - started < 10
+
+
+def test_without_an_injected_clock_the_time_is_the_machines() -> None:
+    before = time.time()
+    with serving(answer(200, QUEUED)) as server:
+        with drivers.open_client(at(server.base_url)) as client:
+            resumed, reply = drivers.run(steps(Pause(0.0), GET), client)
+
+        async def main() -> list[Outcome]:
+            async with drivers.open_async_client(at(server.base_url)) as aclient:
+                return await drivers.arun(steps(Pause(0.0), GET), aclient)
+
+        aresumed, areply = asyncio.run(main())
+    moments = [outcome.at for outcome in (resumed, reply, aresumed, areply)]
+    assert before <= moments[0]
+    assert moments == sorted(moments)
+    assert moments[-1] <= time.time()
+
+
+def test_what_a_call_raises_comes_through(perform: Perform) -> None:
+    def raising() -> Call[None]:
+        yield Pause(0.0)
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        perform(raising(), at("http://127.0.0.1:1"))
+
+
+def test_an_error_that_is_none_of_the_network_comes_through(perform: Perform) -> None:
+    """A bug is not taken for an API that is out of reach."""
+    with serving(answer(200)) as server, pytest.raises(httpx.InvalidURL):
+        perform(steps(Send("GET", "/" + "x" * 100_000)), at(server.base_url))
+
+
+def test_the_settings_of_the_endpoint_reach_both_clients() -> None:
+    endpoint = at("https://gate.example/fal", connect_timeout=3, read_timeout=7)
+
+    async def main() -> tuple[httpx.Timeout, httpx.URL, bool]:
+        async with drivers.open_async_client(endpoint) as client:
+            return client.timeout, client.base_url, client.follow_redirects
+
+    with drivers.open_client(endpoint) as client:
+        blocking = (client.timeout, client.base_url, client.follow_redirects)
+    assert blocking == asyncio.run(main())
+    assert (blocking[0].connect, blocking[0].read, blocking[2]) == (3.0, 7.0, False)
+    assert str(blocking[1]) == "https://gate.example/fal/"

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import copy
+import json
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke.api.models import InvokeRequest, Tag
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+
+IMAGE = "fal-ai/flux/schnell"
+
+
+def build(input: Any, tags: Any = None, model_id: Any = "someone/else") -> InvokeRequest:
+    return InvokeRequest.build(model_id, input, tags)
+
+
+def sent(input: Any, tags: Any = None, model_id: Any = "someone/else") -> Any:
+    return json.loads(build(input, tags, model_id).body())
+
+
+def refusal(input: Any, tags: Any = None, model_id: Any = "someone/else") -> str:
+    with pytest.raises(FalInvokeInputError) as caught:
+        build(input, tags, model_id)
+    assert "nothing was sent" in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_body_is_exactly_the_json_of_the_contract() -> None:
+    request = InvokeRequest.build(IMAGE, {"prompt": "A futuristic city at sunset"}, [{"key": "type", "value": "test"}])
+    assert request.body() == (
+        b'{"model_id": "fal-ai/flux/schnell", "input": {"prompt": "A futuristic city at sunset"}, '
+        b'"tags": [{"key": "type", "value": "test"}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"team": "art", "run": "7"}, [{"key": "team", "value": "art"}, {"key": "run", "value": "7"}]),
+        ([{"key": "team", "value": "art"}], [{"key": "team", "value": "art"}]),
+        ([Tag(key="team", value="art")], [{"key": "team", "value": "art"}]),
+        (({"key": "a", "value": "b"}, {"key": "a", "value": "c"}), [{"key": "a", "value": v} for v in "bc"]),
+        ({"key": "team", "value": "art"}, [{"key": "team", "value": "art"}]),
+        ({"key": "team"}, [{"key": "key", "value": "team"}]),
+        ({"value": "art"}, [{"key": "value", "value": "art"}]),
+        ({"run": 7, "share": 1.5}, [{"key": "run", "value": "7"}, {"key": "share", "value": "1.5"}]),
+        ({}, []),
+        ([], []),
+    ],
+)
+def test_tags_are_taken_as_a_list_or_as_a_plain_dict(given: object, taken: object) -> None:
+    assert sent({}, given)["tags"] == taken
+
+
+def test_no_tags_are_left_out() -> None:
+    assert "tags" not in sent({}, None)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "team",
+        7,
+        [1],
+        ["team"],
+        [{"key": "team"}],
+        [{"key": "team", "value": "art", "more": "x"}],
+        [{"key": "team", "value": None}],
+        {"team": None},
+        {"team": ["art"]},
+        {"team": True},
+    ],
+)
+def test_wrong_tags_are_refused_by_name(tags: object) -> None:
+    assert "tags" in refusal({}, tags)
+
+
+@pytest.mark.parametrize("model_id", [None, "", "  ", 7, ["x"]])
+def test_a_missing_model_is_refused_by_name(model_id: object) -> None:
+    assert "model_id" in refusal({}, model_id=model_id)
+
+
+def test_an_unknown_model_is_the_apis_to_reject() -> None:
+    assert sent({}, model_id=" no/such/model ")["model_id"] == "no/such/model"
+
+
+@pytest.mark.parametrize("given", [0, -1, "x", 1.5, True])
+def test_a_wrong_field_is_refused_by_name_and_value(given: object) -> None:
+    message = refusal({"prompt": "x", "num_images": given}, model_id=IMAGE)
+    assert "input.num_images" in message
+    assert repr(str(given)) in message
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    message = refusal({"num_images": 0, "seconds_total": -1}, model_id=IMAGE)
+    for name in ("input.prompt", "input.num_images", "input.seconds_total"):
+        assert name in message
+
+
+def test_a_rendered_number_becomes_a_number_and_none_is_left_out() -> None:
+    given = {"prompt": "x", "num_images": "4", "guidance_scale": None, "seed": None}
+    assert sent(given, model_id=IMAGE)["input"] == {"prompt": "x", "num_images": 4, "seed": None}
+
+
+def test_further_fields_pass_untouched_at_any_depth() -> None:
+    given = {
+        "seed": 2**70,
+        "strength": 0.1,
+        "voice": "Aria",
+        "loras": [{"path": "https://x", "scale": 1.0, "more": [None, True, {"deep": [[]]}]}],
+        "model_config": {"self": 1},
+        "__class__": "x",
+    }
+    assert sent(given)["input"] == given
+
+
+@pytest.mark.parametrize("prompt", ["Ein Dorf am Fluß 🌆", "東京の夜", 'quotes " and \\', "two\nlines\x00"])
+def test_a_unicode_prompt_arrives_as_it_was(prompt: str) -> None:
+    assert sent({"prompt": prompt}, model_id=IMAGE)["input"] == {"prompt": prompt}
+
+
+def test_plain_values_of_python_become_their_json() -> None:
+    class Size(Enum):
+        SQUARE = "square"
+
+    given = {
+        "at": datetime(2026, 1, 22, 19, 19, 19, tzinfo=timezone.utc),
+        "size": Size.SQUARE,
+        "path": Path("/a/b"),
+        "pair": (1, 2),
+        "price": Decimal("1.50"),
+    }
+    assert sent(given)["input"] == {
+        "at": "2026-01-22T19:19:19Z",
+        "size": "square",
+        "path": "/a/b",
+        "pair": [1, 2],
+        "price": "1.50",
+    }
+
+
+def circle() -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    data["again"] = data
+    return data
+
+
+def depth() -> list[Any]:
+    data: list[Any] = []
+    for _ in range(3000):
+        data = [data]
+    return data
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), object(), [{"x": float("-inf")}], b"\xff", len, circle(), depth()]
+)
+def test_what_is_not_json_is_refused(value: object) -> None:
+    assert "input is not JSON" in refusal({"further": value})
+
+
+def test_an_input_that_is_json_text_is_read() -> None:
+    """A template that yields an object through the filter tojson is rendered to its text."""
+    assert sent('{"prompt": "x", "num_images": "2"}', model_id=IMAGE)["input"] == {"prompt": "x", "num_images": 2}
+
+
+@pytest.mark.parametrize("text", ["{'prompt': 'x'}", "a castle", "", "{{ params.x }}", "[" * 100_000])
+def test_an_input_that_is_other_text_is_refused_with_what_to_do(text: str) -> None:
+    message = refusal(text)
+    assert "render_template_as_native_obj" in message
+    assert "tojson" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("value", [None, 7, ["prompt"], '["prompt"]', '"prompt"', "null", "7", {1: "x"}])
+def test_an_input_that_is_no_object_is_refused_by_name(value: object) -> None:
+    assert "input" in refusal(value)
+
+
+def test_the_callers_objects_are_never_changed() -> None:
+    given = {"prompt": "x", "num_images": "2", "seed": None, "output_format": None, "loras": [{"when": (1, 2)}]}
+    tags = {"team": "art"}
+    before = copy.deepcopy((given, tags))
+    request = build(given, tags, IMAGE)
+    request.input["loras"].append("changed")
+    assert (given, tags) == before

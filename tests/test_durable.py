@@ -1,0 +1,177 @@
+"""The record of a paid job: each row of the decision table, and a ledger over a store that works or fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.durable import (
+    STORE_KEY,
+    Action,
+    AmbiguousPolicy,
+    Ledger,
+    Phase,
+    Record,
+    decide,
+    fingerprint,
+)
+from airflow_provider_falinvoke.exceptions import FalInvokeError
+
+WANTED = "the fingerprint of what this try asks for"
+
+
+def record(phase: Phase, *, generation: int = 2, fingerprint: str = WANTED) -> Record:
+    request_id = None if phase is Phase.INTENT else "job-1"
+    return Record(phase=phase, fingerprint=fingerprint, generation=generation, request_id=request_id)
+
+
+@pytest.mark.parametrize(
+    ("stored", "policy", "expected"),
+    [
+        pytest.param(None, "fail", Action.SUBMIT, id="nothing stored: submit"),
+        *[
+            pytest.param(
+                record(phase, fingerprint="another"), "fail", Action.SUBMIT, id=f"request changed, {phase.value}"
+            )
+            for phase in Phase
+        ],
+        pytest.param(record(Phase.DONE), "fail", Action.RESUME, id="died between done and success: that result"),
+        pytest.param(record(Phase.DONE, generation=1), "fail", Action.SUBMIT, id="a success was cleared: a new job"),
+        pytest.param(record(Phase.SUBMITTED), "fail", Action.RESUME, id="submitted: take it up"),
+        pytest.param(record(Phase.SUBMITTED, generation=1), "fail", Action.RESUME, id="submitted, cleared: take it up"),
+        pytest.param(record(Phase.INTENT), "fail", Action.STOP, id="died while submitting: it may be paid"),
+        pytest.param(record(Phase.INTENT), "retry", Action.SUBMIT, id="died while submitting, told to retry"),
+        pytest.param(record(Phase.INTENT, generation=1), "fail", Action.SUBMIT, id="cleared by a user who knows"),
+    ],
+)
+def test_what_a_try_does_with_what_is_stored(stored: Record | None, policy: AmbiguousPolicy, expected: Action) -> None:
+    assert decide(stored, WANTED, 2, policy) is expected
+
+
+def test_the_fingerprint_covers_what_is_paid_for_and_nothing_else() -> None:
+    request = InvokeRequest.build("fal-ai/any", {"prompt": "a", "seed": 1}, {"team": "x"})
+    same = InvokeRequest.build("fal-ai/any", {"seed": 1, "prompt": "a"}, [{"key": "team", "value": "x"}])
+    assert fingerprint(request, "conn") == fingerprint(same, "conn")
+    others = [
+        fingerprint(InvokeRequest.build("fal-ai/other", {"prompt": "a", "seed": 1}, {"team": "x"}), "conn"),
+        fingerprint(InvokeRequest.build("fal-ai/any", {"prompt": "b", "seed": 1}, {"team": "x"}), "conn"),
+        fingerprint(InvokeRequest.build("fal-ai/any", {"prompt": "a", "seed": 1}), "conn"),
+        fingerprint(request, "another account"),
+    ]
+    assert len({fingerprint(request, "conn"), *others}) == 5
+
+
+class MemoryStore:
+    """A task state store in a dict; each operation named in ``broken`` fails."""
+
+    def __init__(self, *broken: str) -> None:
+        self.values: dict[str, Any] = {}
+        self.broken = broken
+
+    def get(self, key: str) -> Any:
+        self._work("get")
+        return self.values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self._work("set")
+        self.values[key] = value
+
+    def delete(self, key: str) -> None:
+        self._work("delete")
+        self.values.pop(key, None)
+
+    def _work(self, name: str) -> None:
+        if name in self.broken:
+            raise RuntimeError("the store is out of order")
+
+
+def test_a_job_is_found_by_the_next_try_with_its_times() -> None:
+    store = MemoryStore()
+    first = Ledger(store, 2)
+    assert first.action(WANTED, "fail") is Action.SUBMIT
+    first.intend(WANTED)
+    assert Ledger(store, 2).action(WANTED, "fail") is Action.STOP
+    first.submitted("job-1", 100.0, 400.0)
+
+    second = Ledger(store, 2)
+    assert second.action(WANTED, "fail") is Action.RESUME
+    assert second.record is not None
+    assert (second.record.request_id, second.record.submitted_at, second.record.deadline) == ("job-1", 100.0, 400.0)
+    assert not second.was_cleared
+
+    cleared = Ledger(store, 4)
+    assert cleared.action(WANTED, "fail") is Action.RESUME
+    assert cleared.was_cleared
+
+
+def test_a_resumed_deferral_marks_the_job_done_without_having_read_it_before() -> None:
+    store = MemoryStore()
+    first = Ledger(store, 0)
+    first.intend(WANTED)
+    first.submitted("job-1", 1.0, 2.0)
+    Ledger(store, 0).done()
+    assert store.values[STORE_KEY]["phase"] == "done"
+    assert Ledger(store, 0).action(WANTED, "fail") is Action.RESUME
+    assert Ledger(store, 1).action(WANTED, "fail") is Action.SUBMIT
+
+
+def test_a_refused_submit_leaves_no_trace() -> None:
+    store = MemoryStore()
+    ledger = Ledger(store, 0)
+    ledger.intend(WANTED)
+    ledger.refused()
+    assert not store.values
+
+
+def test_a_changed_request_names_the_older_job_that_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    store.values[STORE_KEY] = record(Phase.SUBMITTED, fingerprint="another").model_dump(mode="json")
+    assert Ledger(store, 2).action(WANTED, "fail") is Action.SUBMIT
+    assert "job-1" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["a text", {"phase": "of the moon"}, [], 7])
+def test_a_record_of_an_unknown_form_is_not_taken_for_none(content: Any) -> None:
+    store = MemoryStore()
+    store.values[STORE_KEY] = content
+    with pytest.raises(FalInvokeError, match="no known form"):
+        Ledger(store, 2).action(WANTED, "fail")
+
+
+def test_a_store_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
+    with pytest.raises(FalInvokeError, match="Nothing was submitted"):
+        Ledger(MemoryStore("get"), 2).action(WANTED, "fail")
+
+
+def test_without_a_stored_intent_nothing_is_submitted() -> None:
+    with pytest.raises(FalInvokeError, match="nothing is paid"):
+        Ledger(MemoryStore("set"), 2).intend(WANTED)
+
+
+def test_a_store_that_fails_after_the_post_does_not_stop_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    ledger = Ledger(store, 2)
+    ledger.intend(WANTED)
+    store.broken = ("set",)
+    ledger.submitted("job-1", 1.0, 2.0)
+    ledger.done()
+    assert "job-1" in caplog.text
+
+
+def test_without_a_store_each_try_submits_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    class TaskInstance:
+        max_tries = 1
+
+    context: Any = {"ti": TaskInstance()}
+    ledger = Ledger.of(context, durable=True)
+    ledger.intend(WANTED)
+    ledger.submitted("job-1", 1.0, 2.0)
+    ledger.done()
+    ledger.refused()
+    assert ledger.action(WANTED, "fail") is Action.SUBMIT
+    assert caplog.text.count("no task state store") == 1
+    caplog.clear()
+    Ledger.of(context, durable=False)
+    assert not caplog.text
