@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -172,22 +174,22 @@ class Ledger:
         """Store that the submit certainly came to nothing."""
         self.record = None
         if self._store is not None:
-            self._store.delete(STORE_KEY)
+            with _not_stopping_the_task("that nothing was submitted"):
+                self._store.delete(STORE_KEY)
 
     def done(self) -> None:
         """Store that the task has what it wanted."""
-        if self.record is None:
-            self.record = self._read()
+        with _not_stopping_the_task("that the job is done"):
+            if self.record is None:
+                self.record = self._read()
         self._update(phase=Phase.DONE)
 
     def _update(self, **changes: Any) -> None:
         if self._store is None or self.record is None:
             return
         self.record = self.record.model_copy(update={**changes, "generation": self._generation})
-        try:
+        with _not_stopping_the_task(f"the state of the job {self.record.request_id}"):
             self._write()
-        except Exception:
-            log.exception("Airflow's task state store does not take the state of the job %s", self.record.request_id)
 
     def _write(self) -> None:
         if self._store is not None and self.record is not None:
@@ -200,12 +202,24 @@ class Ledger:
             value = self._store.get(STORE_KEY)
             return None if value is None else Record.model_validate(value)
         except ValidationError as error:
-            raise FalInvokeError(f"Airflow's task state store holds a record of no known form: {error}.") from error
+            raise FalInvokeError(
+                f"Airflow's task state store holds a record of no known form ({error}). Nothing was submitted; "
+                "durable=False submits without looking at it."
+            ) from error
         except Exception as error:
             raise FalInvokeError(
                 f"Airflow's task state store cannot be read ({error}). Nothing was submitted, because an earlier try "
                 "may have a paid job that is recorded there."
             ) from error
+
+
+@contextmanager
+def _not_stopping_the_task(what: str) -> Iterator[None]:
+    """Log a failure of the store where the task has something better to do or to say than to end with it."""
+    try:
+        yield
+    except Exception:
+        log.exception("Airflow's task state store does not take %s", what)
 
 
 def unknown_submit() -> FalInvokeAmbiguousSubmitError:

@@ -147,6 +147,19 @@ def save_media(invocation: Invocation, output_path: str, client: HttpClient) -> 
         ) from error
 
 
+def check_folder(output_path: str) -> None:
+    """Make the folder, so that a path that cannot be written to is found before a job is paid.
+
+    :raises FalInvokeMediaError: it cannot be made.
+    """
+    try:
+        _Folder(output_path)
+    except Exception as error:  # each storage has errors of its own
+        raise FalInvokeMediaError(
+            f"output_path {output_path} cannot be written to: {error}. Nothing was submitted, and nothing is paid."
+        ) from error
+
+
 class _Folder:
     """A folder in any storage. Under a final name a file is whole or not there; what a dead process leaves is a .part.
 

@@ -160,6 +160,15 @@ def test_a_store_that_fails_after_the_post_does_not_stop_the_task(caplog: pytest
     assert "job-1" in caplog.text
 
 
+def test_a_store_that_fails_at_the_end_neither_loses_the_result_nor_hides_the_refusal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = MemoryStore("get", "set", "delete")
+    Ledger(broken, 2).done()
+    Ledger(broken, 2).refused()
+    assert caplog.text.count("does not take") == 2
+
+
 def test_without_a_store_each_try_submits_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     class TaskInstance:
         max_tries = 1

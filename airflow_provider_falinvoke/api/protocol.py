@@ -42,7 +42,7 @@ from airflow_provider_falinvoke.api.outcomes import (
     words,
 )
 from airflow_provider_falinvoke.api.pacing import PollSchedule
-from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError
+from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError, FalInvokeJobRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -184,13 +184,18 @@ def completed(invocation: Invocation) -> Invocation:
     """Return ``invocation`` unless it failed.
 
     :raises FalInvokeJobFailedError: it failed.
+    :raises FalInvokeJobRefusedError: it failed for a reason that the same request will meet again.
     """
     if invocation.status is InvocationStatus.FAILED:
         model = f" of {invocation.model_id}" if invocation.model_id else ""
         reason = (invocation.error or "").rstrip(".") or "the API gave no reason"
+        if invocation.refused:
+            raise FalInvokeJobRefusedError(
+                f"The job {invocation.request_id}{model} failed: {reason}. The same request will fail again.",
+                request_id=invocation.request_id,
+            )
         raise FalInvokeJobFailedError(
-            f"The job {invocation.request_id}{model} failed: {reason}.",
-            request_id=invocation.request_id,
+            f"The job {invocation.request_id}{model} failed: {reason}.", request_id=invocation.request_id
         )
     return invocation
 

@@ -25,6 +25,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import check_folder
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ class FalInvokeOperator(BaseOperator):
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
     task defers, so that no worker slot is held while the model works.
 
-    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit`` and
-    ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"`` becomes 4 for a
-    documented integer.
+    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit``,
+    ``prices`` and ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"``
+    becomes 4 for a documented integer.
 
     :param model_id: the fal model, such as ``fal-ai/flux/schnell``.
     :param input: the model's fields, such as ``{"prompt": "…"}``.
@@ -191,6 +192,8 @@ class FalInvokeOperator(BaseOperator):
     def _submitted(self, order: _Order, ledger: Ledger) -> _Job:
         """Submit the job, with the record that lets a later try find it."""
         self._check_cost(order.request)
+        if self.output_path and self.wait_for_completion:
+            check_folder(self.output_path)
         ledger.intend(order.fingerprint)
         try:
             invocation = self.hook.submit_request(order.request)

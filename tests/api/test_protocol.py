@@ -20,6 +20,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
     FalInvokeError,
     FalInvokeJobFailedError,
+    FalInvokeJobRefusedError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
@@ -148,7 +149,7 @@ def test_a_submit_that_was_not_taken_is_submitted_again(first: Answer, caplog: p
     played = submit(first, first, reply(202, QUEUED))
     assert played.result.request_id == "r1"
     assert len(played.sends) == 3
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"] * 2
 
 
 def test_a_rejected_submit_waits_as_long_as_the_api_says() -> None:
@@ -608,3 +609,14 @@ def test_only_a_429_is_waited_for_by_its_headers() -> None:
     headers = {"retry-after": "50"}
     assert pause_after(Reply(429, headers, b"", T0), 1) >= 50
     assert pause_after(Reply(503, headers, b"", T0), 1) < 1
+
+
+@pytest.mark.parametrize(("refused", "kind"), [(False, FalInvokeJobFailedError), (True, FalInvokeJobRefusedError)])
+def test_a_failed_job_says_whether_the_same_request_may_pass(
+    refused: bool, kind: type[FalInvokeJobFailedError]
+) -> None:
+    failed = Invocation(request_id="r1", status=InvocationStatus.FAILED, error="why", refused=refused)
+    with pytest.raises(FalInvokeJobFailedError) as caught:
+        protocol.completed(failed)
+    assert type(caught.value) is kind
+    assert caught.value.may_pass is not refused

@@ -1,0 +1,74 @@
+"""What all tests share: a throw-away Airflow, an emulator that the default connection leads to, and no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Airflow reads these once, when it is imported first; so they are set before any test module imports it.
+HOME = Path(tempfile.mkdtemp(prefix="falinvoke-tests-"))
+DAGS = HOME / "dags"
+DAGS.mkdir()
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__"))]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=str(HOME),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
+)
+
+import pytest  # noqa: E402 - after Airflow's environment, as above
+
+from airflow_provider_falinvoke.emulator import Emulator  # noqa: E402
+from tests.support.network import Guard, forbid_network  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    """Remove the throw-away Airflow."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[Guard]:
+    """No test may leave this machine."""
+    with forbid_network() as guard:
+        yield guard
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> Path:
+    """Return the path of Airflow's database, with its tables made once."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.utils.db import initdb
+
+    initdb()
+    DagBundlesManager().sync_bundles_to_db()
+    return HOME / "airflow.db"
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """Yield an emulator whose images take no time; the default connection leads to it."""
+    with Emulator(durations=FAST, quota_per_minute=None, quota_per_hour=None) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", running.connection_json)
+        yield running
+
+
+#: Seconds that a job of each model takes in the fixture ``emulator``.
+FAST = {
+    "fal-ai/flux/schnell": 0.0,
+    "fal-ai/fast-sdxl": 0.3,
+    "fal-ai/stable-audio-25/text-to-audio": 0.3,
+    "fal-ai/elevenlabs/tts/multilingual-v2": 0.3,
+    "fal-ai/flux/slow": 3600.0,
+}
+
+
+@pytest.fixture
+def quick_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deferral need not wait for a supervisor that lingers: ``dag.test()`` has none."""
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
+    monkeypatch.setattr("airflow_provider_falinvoke.triggers.falinvoke.RESUME_MARGIN", 0.05)

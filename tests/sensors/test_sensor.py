@@ -1,0 +1,214 @@
+"""The sensor: in each mode, one answer about a job that somebody else submitted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from airflow_provider_falinvoke import exceptions
+from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
+from airflow_provider_falinvoke.triggers.falinvoke import failed_event
+from tests.support.dags import Ran, run_tasks
+
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
+
+FAST, SHORT, SLOW = "fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/flux/slow"
+MODES: dict[str, dict[str, Any]] = {
+    "deferrable": {"poll_interval": 0.05},
+    "poke": {"mode": "poke", "poke_interval": 0.05},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.05},
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return MODES[request.param]
+
+
+def submitted(model_id: str = FAST) -> str:
+    given = {"prompt": "a fox", "image_size": {"width": 64, "height": 64}}
+    request_id = FalInvokeHook().submit(model_id, given).request_id
+    assert request_id is not None
+    return request_id
+
+
+def run(request_id: str, **changes: Any) -> Ran:
+    return run_tasks(lambda: FalInvokeSensor(task_id="await", request_id=request_id, **changes))
+
+
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 404 is believed soon, as it is in truth after ten seconds."""
+    monkeypatch.setattr("airflow_provider_falinvoke.sensors.falinvoke.NOT_FOUND_GRACE", 0.3)
+    monkeypatch.setattr("airflow_provider_falinvoke.api.protocol.NOT_FOUND_GRACE", 0.3)
+
+
+def test_a_job_that_is_done_is_one_get_and_no_deferral(
+    mode: dict[str, Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    request_id = submitted()
+    ran = run(request_id, output_path=tmp_path.as_uri(), **mode)
+    assert (ran.state, ran.deferred) == ("success", []), ran.errors
+    assert ran.results["await"]["request_id"] == request_id
+    assert len(emulator.gets()) == 1
+    with Image.open(tmp_path / f"{request_id}-1.png") as picture:
+        assert picture.format == "PNG"
+    assert emulator.leaks == []
+
+
+def test_a_job_that_takes_a_while_is_awaited(mode: dict[str, Any], emulator: Emulator) -> None:
+    request_id = submitted(SHORT)
+    ran = run(request_id, **mode)
+    assert ran.state == "success", ran.errors
+    assert ran.results["await"]["status"] == "COMPLETED"
+    ends_at = emulator.jobs[request_id].ends_at
+    assert len([poll for poll in emulator.gets() if poll.at >= ends_at]) == 1
+    assert len(ran.deferred) == (1 if "mode" not in mode else 0)
+    assert len(emulator.posts()) == 1
+
+
+def test_a_failed_job_fails_the_sensor_for_good(mode: dict[str, Any], emulator: Emulator) -> None:
+    emulator.add_fault(Fault("fail"))
+    request_id = submitted(SHORT)
+    ran = run(request_id, retries=2, **mode)
+    assert (ran.state, ran.tries["await"]) == ("failed", 1)
+    assert isinstance(ran.errors["await"], AirflowFailException)
+    assert request_id in str(ran.errors["await"])
+    assert "could not process the input" in str(ran.errors["await"])
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_an_unknown_id_fails_for_good_after_the_grace(mode: dict[str, Any], emulator: Emulator) -> None:
+    ran = run("nobody", retries=2, **mode)
+    assert (ran.state, ran.tries["await"]) == ("failed", 1)
+    assert isinstance(ran.errors["await"], AirflowFailException)
+    assert "nobody" in str(ran.errors["await"])
+    first, last = emulator.gets()[0], emulator.gets()[-1]
+    assert last.at - first.at >= 0.2
+
+
+def test_an_id_that_the_api_has_not_heard_of_yet_is_no_failure(emulator: Emulator) -> None:
+    """The sensor may ask a moment after the POST."""
+    emulator.add_fault(Fault("not_yet", on="post", seconds=0.3))
+    assert run(submitted(), **MODES["poke"]).state == "success"
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_soft_fail_skips_where_the_time_is_up(soft_fail: bool, mode: dict[str, Any], emulator: Emulator) -> None:
+    request_id = submitted(SLOW)
+    ran = run(request_id, timeout=0.3, soft_fail=soft_fail, **mode)
+    assert ran.states["await"] == ("skipped" if soft_fail else "failed")
+    if not soft_fail:
+        assert isinstance(ran.errors["await"], AirflowSensorTimeout)
+        assert ran.tries["await"] == 1
+
+
+def test_the_deferred_timeout_names_the_job(emulator: Emulator) -> None:
+    request_id = submitted(SLOW)
+    ran = run(request_id, timeout=0.3, **MODES["deferrable"])
+    assert request_id in str(ran.errors["await"])
+    assert "can still be fetched" in str(ran.errors["await"])
+
+
+@pytest.mark.parametrize("model_id", [FAST, SHORT])
+@pytest.mark.parametrize("kind", ["fail", "401"])
+@pytest.mark.parametrize("mode", [MODES["deferrable"], MODES["poke"]], ids=["deferrable", "poke"])
+def test_soft_fail_means_in_each_mode_what_it_means_in_airflow(
+    kind: str, model_id: str, mode: dict[str, Any], emulator: Emulator
+) -> None:
+    """A sensor that fails for good is skipped, whether it fails before its deferral or after."""
+    emulator.add_fault(Fault("fail") if kind == "fail" else Fault("answer", on="get", status=401, times=None))
+    ran = run(submitted(model_id), soft_fail=True, retries=2, **mode)
+    assert (ran.states["await"], ran.tries["await"]) == ("skipped", 1)
+
+
+def test_a_look_that_gets_no_answer_says_nothing_about_the_job(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In poke mode the next look comes after ``poke_interval``; the sensor's own timeout bounds how many may fail."""
+    monkeypatch.setattr("airflow_provider_falinvoke.sensors.falinvoke.NOT_FOUND_GRACE", 0.0)
+    for fault in (Fault("answer", on="get", status=503), Fault("drop", on="get"), Fault("html", on="get")):
+        emulator.add_fault(fault)
+    emulator.add_fault(Fault("answer", on="get", status=429))
+    ran = run(submitted(), **MODES["poke"])
+    assert ran.state == "success", ran.errors
+    assert len(emulator.gets()) == 5
+
+
+def test_a_wrong_key_fails_for_good(mode: dict[str, Any], emulator: Emulator) -> None:
+    emulator.add_fault(Fault("answer", on="get", status=401, times=None))
+    ran = run(submitted(), retries=2, **mode)
+    assert isinstance(ran.errors["await"], AirflowFailException)
+    assert len(emulator.gets()) == 1
+
+
+def test_deferrable_is_the_default_unless_a_mode_is_given() -> None:
+    assert FalInvokeSensor(task_id="a", request_id="r").deferrable
+    assert not FalInvokeSensor(task_id="b", request_id="r", mode="poke").deferrable
+    assert FalInvokeSensor(task_id="c", request_id="r", mode="reschedule", deferrable=True).deferrable
+
+
+def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) -> None:
+    request_id = submitted(SHORT)
+    ran = run(
+        "{{ '" + request_id + "' }}",
+        fal_conn_id="{{ 'falinvoke_default' }}",
+        output_path=tmp_path.as_uri() + "/{{ 'sub' }}",
+        poll_interval="{{ 0.05 }}",
+        max_poll_interval="{{ 1 }}",
+    )
+    assert ran.state == "success", ran.errors
+    assert len(list((tmp_path / "sub").iterdir())) == 1
+    assert ran.deferred[0]["poll_interval"] == 0.05
+
+
+def test_an_operator_without_waiting_feeds_a_sensor(emulator: Emulator) -> None:
+    from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+
+    def build() -> None:
+        submit = FalInvokeOperator(task_id="submit", model_id=SHORT, input={"prompt": "x"}, wait_for_completion=False)
+        FalInvokeSensor(task_id="await", request_id=submit.output, poll_interval=0.05)
+
+    ran = run_tasks(build)
+    assert ran.state == "success", ran.errors
+    assert ran.results["submit"] == ran.results["await"]["request_id"]
+    assert len(emulator.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (exceptions.FalInvokeTimeoutError("late", request_id="r"), AirflowSensorTimeout),
+        (exceptions.FalInvokeJobFailedError("failed", request_id="r"), AirflowFailException),
+        (exceptions.FalInvokeAuthError("no", request_id="r"), AirflowFailException),
+        (exceptions.FalInvokeUnreachableError("away", request_id="r"), exceptions.FalInvokeUnreachableError),
+    ],
+)
+def test_the_triggers_error_becomes_the_sensors(
+    error: exceptions.FalInvokeError, raised: type[Exception], emulator: Emulator
+) -> None:
+    sensor = FalInvokeSensor(task_id="a", request_id="r")
+    with pytest.raises(raised, match="r"):
+        sensor.execute_complete({}, failed_event("r", error))
+
+
+@pytest.mark.parametrize("event", [None, {}, [], "x", {"status": "exploded"}])
+def test_an_event_that_cannot_be_read_names_the_job(event: Any) -> None:
+    sensor = FalInvokeSensor(task_id="a", request_id="the-id")
+    with pytest.raises(exceptions.FalInvokeError, match="the-id"):
+        sensor.execute_complete({}, event)
+
+
+def test_the_deadline_is_the_timeout_from_the_first_look_on(emulator: Emulator) -> None:
+    request_id = submitted(SHORT)
+    before = time.time()
+    ran = run(request_id, timeout=60, **MODES["deferrable"])
+    (arguments,) = ran.deferred
+    assert before + 59 < arguments["deadline"] <= time.time() + 60
