@@ -1,0 +1,120 @@
+"""Run the example DAGs in real Airflow, with real triggers, and show what came home.
+
+``make demo`` runs them against the emulator; with ``MODEL_ACCESS_KEY`` set, against the real API, which costs money.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
+
+EXAMPLES = ("daily_image", "mapped_prompts", "audio_and_speech")
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Run the examples; return 0 if all of them succeeded."""
+    started = time.monotonic()
+    output = Path.cwd() / "demo-output" / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    with tempfile.TemporaryDirectory() as home, _connection() as connection:
+        _prepare(Path(home), output, connection)
+        print("Starting Airflow (a throw-away one, in this process) ...", flush=True)
+        from airflow.utils.db import initdb
+
+        initdb()
+        progress = _Progress()
+        rows, failed = [], []
+        for name in EXAMPLES:
+            print(f"\n{name}", flush=True)
+            run = importlib.import_module(f"dags_examples.{name}").dag.test()
+            if str(run.state) != "success":
+                failed.append(name)
+            rows += [_row(ti, progress.requests) for ti in run.get_task_instances()]
+    _table([row for row in rows if row])
+    print(f"\nFiles: {output}\n{time.monotonic() - started:.0f} s in all")
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _connection() -> Iterator[dict[str, Any]]:
+    """Give the connection's fields: the real API's with a key in the environment, else a new emulator's."""
+    if key := os.environ.get("MODEL_ACCESS_KEY"):
+        print("MODEL_ACCESS_KEY is set: this runs six jobs on the real API, and they are paid.")
+        yield {"conn_type": "falinvoke", "password": key}
+        return
+    from airflow_provider_falinvoke.emulator import Emulator
+
+    with Emulator() as emulator:
+        print(f"No MODEL_ACCESS_KEY: this runs against an emulator of the API on {emulator.url}, for free.")
+        yield emulator.connection
+
+
+def _prepare(home: Path, output: Path, connection: dict[str, Any]) -> None:
+    os.environ.update(
+        AIRFLOW_HOME=str(home),
+        AIRFLOW__CORE__LOAD_EXAMPLES="False",
+        AIRFLOW__CORE__DAGS_FOLDER=str(HERE),
+        AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+        AIRFLOW_CONN_FALINVOKE_DEFAULT=json.dumps(connection),
+        AIRFLOW_VAR_FALINVOKE_OUTPUT=output.as_uri(),
+    )
+
+
+class _Progress(logging.Handler):
+    """Print the package's own log lines as they come, and count the GETs of each job in httpx's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: Counter[str] = Counter()
+        for name in ("airflow_provider_falinvoke", "httpx"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+            logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.name != "httpx":
+            print(f"  {datetime.now():%H:%M:%S} {message}", flush=True)
+        elif match := re.search(r"GET \S+/v1/async-invoke/([\w-]+)", message):
+            self.requests[match[1]] += 1
+
+
+def _row(ti: TaskInstance, gets: Counter[str]) -> tuple[str, ...] | None:
+    task = ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+    result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=None if ti.map_index < 0 else ti.map_index)
+    if not isinstance(result, dict):
+        return None if str(ti.state) == "success" else (task, f"({ti.state})", "", "", "", "")
+    request_id = str(result["request_id"])
+    files = ", ".join(Path(file["path"]).name for file in result["files"])
+    posts_and_gets = str(1 + gets[request_id])
+    return task, str(result["model_id"]), request_id, str(result["seconds"]), posts_and_gets, files
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    head = ("task", "model", "request_id", "seconds", "requests", "file")
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    print()
+    for row in (head, tuple("-" * width for width in widths), *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
