@@ -1,0 +1,22 @@
+"""Mapped jobs of given durations, for the scheduler's tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import DAG, get_current_context, task
+
+from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+
+with DAG("short_jobs", schedule=None, start_date=datetime(2026, 1, 1), default_args={"retries": 0}) as dag:
+
+    @task
+    def jobs() -> list[dict[str, object]]:
+        """Return the arguments of one job for each duration of the run's conf."""
+        conf = get_current_context()["dag_run"].conf or {}
+        return [
+            {"input": {"prompt": f"job {number}"}, "tags": {"emulator-duration": str(seconds)}}
+            for number, seconds in enumerate(conf["durations"])
+        ]
+
+    FalInvokeOperator.partial(task_id="job", model_id="fal-ai/flux/schnell").expand_kwargs(jobs())
