@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest lint format coverage constraints clean
+.PHONY: help install demo test test-oldest chaos lint format coverage constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -31,11 +31,14 @@ demo: install ## Run the example DAGs: against the emulator, or the real API wit
 
 test: install ## Run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -m "not chaos"
 	$(BIN)/coverage report
 
 test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler on the oldest supported Airflow
-	$(OLDEST_VENV)/bin/python -m pytest -m "not airflow"
+	$(OLDEST_VENV)/bin/python -m pytest -m "not airflow and not chaos"
+
+chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
+	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check

@@ -242,20 +242,13 @@ TOGETHER = (
 # --- what all jobs share ---
 
 
-def _all_wait(jobs: list[Job]) -> None:
-    for job in jobs:
-        job.until_waiting()
-
-
-def _one_triggerer(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _one_triggerer(lab: Lab) -> None:
     lab.airflow.kill("triggerer-1")
     time.sleep(40)
     lab.airflow.start("triggerer-1")
 
 
-def _both_triggerers(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _both_triggerers(lab: Lab) -> None:
     for name in lab.airflow.triggerers:
         lab.airflow.kill(name)
     time.sleep(10)
@@ -263,37 +256,35 @@ def _both_triggerers(lab: Lab, jobs: list[Job]) -> None:
         lab.airflow.start(name)
 
 
-def _stalled_triggerer(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _stalled_triggerer(lab: Lab) -> None:
     lab.airflow.send_signal("triggerer-2", signal.SIGSTOP)
     time.sleep(50)
     lab.airflow.send_signal("triggerer-2", signal.SIGCONT)
 
 
-def _scheduler(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _scheduler(lab: Lab) -> None:
     lab.airflow.kill("scheduler")
     time.sleep(5)
     lab.airflow.start("scheduler")
 
 
-def _api_server(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _api_server(lab: Lab) -> None:
     lab.airflow.kill("api-server")
     time.sleep(5)
     lab.airflow.start("api-server")
 
 
-def _api_away(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _api_away(lab: Lab) -> None:
     lab.emulator.stop()
     time.sleep(60)
     lab.emulator.start()
 
 
-def _database(lab: Lab, jobs: list[Job]) -> None:
-    _all_wait(jobs)
+def _database(lab: Lab) -> None:
     outage(lab.database, 10)
+    # Airflow's components end when they lose their database; whatever runs them starts them again.
+    time.sleep(5)
+    lab.airflow.revive()
 
 
 @dataclass(frozen=True)
@@ -301,7 +292,7 @@ class SharedRow:
     """A fault of what all jobs share; its jobs are submitted and waiting when it strikes."""
 
     name: str
-    act: Callable[[Lab, list[Job]], None]
+    act: Callable[[Lab], None]
     seconds: float = 60.0
 
 
@@ -343,9 +334,11 @@ def run_alone(lab: Lab, rows: tuple[SharedRow, ...] = ALONE) -> list[Finding]:
             lab.job(f"shared{number}-{count}-{path}", path, seconds=shared.seconds).start()
             for count, path in enumerate(("deferrable", "deferrable", "sync"))
         ]
-        since = time.monotonic()
         try:
-            shared.act(lab, jobs)
+            for job in jobs:
+                job.until_waiting()
+            since = time.monotonic()
+            shared.act(lab)
         except (AssertionError, OSError) as error:
             findings += [Finding(row, job.path, 0, 0, "not at all", 0.0, str(error)[-1500:]) for job in jobs]
             continue

@@ -123,6 +123,12 @@ class Deployment:
                 child.kill()
         self.processes.pop(name).wait()
 
+    def revive(self) -> None:
+        """Start again what has ended by itself, as a deployment's process manager does."""
+        for name in [name for name, process in self.processes.items() if process.poll() is not None]:
+            self.kill(name)
+            self.start(name)
+
     def _family(self, name: str) -> list[psutil.Process]:
         """Return a component's processes; task processes lead groups of their own."""
         with contextlib.suppress(psutil.Error):

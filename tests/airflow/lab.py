@@ -23,8 +23,9 @@ from tests.airflow.deployment import Deployment
 
 POSTGRES = "127.0.0.1"
 DAGS = Path(__file__).parent / "dags"
-#: Defaults but for the time after which Airflow takes a silent task for dead, 300 s, so that a row takes a minute.
+#: Defaults but for the two times after which Airflow notices a dead task, 300 s each, so that a row takes a minute.
 SETTINGS = {
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
 }
