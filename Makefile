@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest chaos lint format coverage constraints clean
+.PHONY: help install demo test test-oldest chaos lint format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'

@@ -5,11 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+    )
 else:
     try:
-        from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
+        from airflow.sdk.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowSensorTimeout,
+            TaskDeferralError,
+            TaskDeferralTimeout,
+        )
     except ImportError:  # Airflow 3.1 has them in the core alone
-        from airflow.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
+        from airflow.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowSensorTimeout,
+            TaskDeferralError,
+            TaskDeferralTimeout,
+        )
 
-__all__ = ["AirflowException", "AirflowFailException", "AirflowSensorTimeout"]
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+]

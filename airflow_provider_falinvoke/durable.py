@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -46,7 +47,7 @@ class Record(BaseModel):
     :param fingerprint: of what was asked for; another one is another job.
     :param generation: ``ti.max_tries`` when the record was written: constant over retries, raised by a user's clear.
     :param request_id: the job's id, once it is known.
-    :param submitted_at: when it was submitted, in epoch seconds.
+    :param submitted_at: when it was, or was about to be, submitted, in epoch seconds.
     :param deadline: when the task gives up, in epoch seconds.
     """
 
@@ -85,15 +86,19 @@ def decide(record: Record | None, wanted: str, generation: int, policy: Ambiguou
     :param generation: ``ti.max_tries`` of this try.
     :param policy: what to do about an intent that may have been paid.
     """
-    if record is None or record.fingerprint != wanted:
+    if record is None:
         return Action.SUBMIT
-    cleared = generation > record.generation
-    if record.phase is Phase.SUBMITTED:
+    # A clear sets max_tries anew; where somebody changed `retries` in between, to any number.
+    cleared = generation != record.generation
+    if record.phase is not Phase.INTENT and record.fingerprint != wanted:
+        return Action.SUBMIT
+    if record.phase is Phase.SUBMITTED and record.request_id:
         return Action.RESUME
     if cleared:
         return Action.SUBMIT
-    if record.phase is Phase.DONE:
+    if record.phase is Phase.DONE and record.request_id:
         return Action.RESUME
+    # Whatever this try asks for: a template may render to something else at each try, and pay each time.
     return Action.SUBMIT if policy == "retry" else Action.STOP
 
 
@@ -126,10 +131,6 @@ class Ledger:
     def of(cls, context: Context, *, durable: bool) -> Ledger:
         """Return the ledger of the running task instance."""
         store: Any = context.get("task_state_store") if durable else None
-        if durable and store is None:
-            log.warning(
-                "This Airflow has no task state store (it came with 3.3): a retry of this task submits and pays again."
-            )
         return cls(store, int(context["ti"].max_tries))
 
     def action(self, wanted: str, policy: AmbiguousPolicy) -> Action:
@@ -151,14 +152,19 @@ class Ledger:
     @property
     def was_cleared(self) -> bool:
         """Whether a user cleared the task since the record was written."""
-        return self.record is not None and self._generation > self.record.generation
+        return self.record is not None and self._generation != self.record.generation
 
-    def intend(self, wanted: str) -> None:
+    @property
+    def remembers(self) -> bool:
+        """Whether the next try will find what is written here."""
+        return self._store is not None
+
+    def intend(self, wanted: str, now: float) -> None:
         """Store that a job is about to be submitted.
 
         :raises FalInvokeError: it could not be stored, so nothing may be submitted.
         """
-        self.record = Record(phase=Phase.INTENT, fingerprint=wanted, generation=self._generation)
+        self.record = Record(phase=Phase.INTENT, fingerprint=wanted, generation=self._generation, submitted_at=now)
         try:
             self._write()
         except Exception as error:
@@ -177,12 +183,12 @@ class Ledger:
             with _not_stopping_the_task("that nothing was submitted"):
                 self._store.delete(STORE_KEY)
 
-    def done(self) -> None:
-        """Store that the task has what it wanted."""
+    def done(self, request_id: str | None) -> None:
+        """Store that the task has what it wanted, or that there is no more to be had from this job."""
         with _not_stopping_the_task("that the job is done"):
             if self.record is None:
                 self.record = self._read()
-        self._update(phase=Phase.DONE)
+        self._update(phase=Phase.DONE, request_id=request_id)
 
     def _update(self, **changes: Any) -> None:
         if self._store is None or self.record is None:
@@ -222,10 +228,11 @@ def _not_stopping_the_task(what: str) -> Iterator[None]:
         log.exception("Airflow's task state store does not take %s", what)
 
 
-def unknown_submit() -> FalInvokeAmbiguousSubmitError:
+def unknown_submit(record: Record | None) -> FalInvokeAmbiguousSubmitError:
     """Return the error for an intent whose outcome nobody knows."""
+    at = f" at {datetime.fromtimestamp(record.submitted_at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if record else ""
     return FalInvokeAmbiguousSubmitError(
-        "An earlier try of this task died while it submitted this job: it may be running and paid, and no request_id "
-        "is known to fetch it by. It was not submitted again, because that may pay twice. Look at the usage in the "
-        "vendor's console; then clear the task to submit it anew, or set on_ambiguous_submit='retry'."
+        f"An earlier try of this task died while it submitted this job{at}: it may be running and paid, and no "
+        "request_id is known to fetch it by. It was not submitted again, because that may pay twice. Look at the usage "
+        "in the vendor's console; then clear the task to submit it anew, or set on_ambiguous_submit='retry'."
     )

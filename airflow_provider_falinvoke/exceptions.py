@@ -5,7 +5,7 @@
     FalInvokeError
     ├── FalInvokeConfigError          the connection lacks something, or a field of it cannot be right
     ├── FalInvokeInputError           the request is wrong; found before anything was sent
-    ├── FalInvokeAPIError             the API answered with an error; nothing was done, nothing is paid
+    ├── FalInvokeAPIError             the API refused a request; it did nothing (a job that is awaited goes on)
     │   ├── FalInvokeAuthError        401, 403
     │   ├── FalInvokeNotFoundError    404
     │   └── FalInvokeRateLimitError   429, for longer than the caller would wait
@@ -15,6 +15,7 @@
     │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
     ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
     └── FalInvokeMediaError           the job is done, but its files could not be brought home
+        └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
 
 "I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
 job is still there to be collected.
@@ -64,7 +65,7 @@ class FalInvokeInputError(FalInvokeError, ValueError):
 
 
 class FalInvokeAPIError(FalInvokeError):
-    """The API answered with an error: it refused the request and did nothing."""
+    """The API refused a request and did nothing; a job that the request asked for goes on, and is paid."""
 
     may_pass = False
 
@@ -114,6 +115,13 @@ class FalInvokeMediaError(FalInvokeError):
     """The job is done and paid, but its files could not be brought home."""
 
 
+class FalInvokeMediaGoneError(FalInvokeMediaError):
+    """The job is done and paid, but the hosts of its files do not have them any more, or its output names none.
+
+    A retry asks the API for new URLs; a task that is cleared submits a new job.
+    """
+
+
 _BY_NAME: dict[str, type[FalInvokeError]] = {
     cls.__name__: cls
     for cls in (
@@ -130,6 +138,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeJobRefusedError,
         FalInvokeTimeoutError,
         FalInvokeMediaError,
+        FalInvokeMediaGoneError,
     )
 }
 

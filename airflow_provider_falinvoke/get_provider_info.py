@@ -28,12 +28,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "requests_per_minute": {
         "label": "Requests per minute",
         "schema": {"type": ["integer", "null"]},
-        "description": "The token's quota, polls included (default 250, the vendor's published one).",
+        "description": "How many requests a triggerer sends for this connection (default 250, the vendor's quota).",
     },
     "ca_bundle": {
         "label": "CA bundle",
         "schema": {"type": ["string", "null"]},
-        "description": "Path of a PEM file with the certificates to trust in place of the usual ones.",
+        "description": "Path of a PEM file with certificates to trust beside the usual ones.",
     },
     "on_ambiguous_submit": {
         "label": "On ambiguous submit",

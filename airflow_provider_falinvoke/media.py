@@ -15,28 +15,15 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from airflow_provider_falinvoke.api.drivers import MediaFailedError, stream_to
 from airflow_provider_falinvoke.api.models import Invocation
-from airflow_provider_falinvoke.exceptions import FalInvokeMediaError
+from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.replies import MEDIA_KEYS
+from airflow_provider_falinvoke.exceptions import FalInvokeMediaError, FalInvokeMediaGoneError
 
 if TYPE_CHECKING:
     from airflow_provider_falinvoke.api.drivers import HttpClient
 
 log = logging.getLogger(__name__)
 
-#: Where outputs keep their files: as an object with a URL, a plain string, or a list of either.
-_MEDIA_KEYS = (
-    "images",
-    "image",
-    "image_url",
-    "audio",
-    "audio_file",
-    "audio_url",
-    "video",
-    "videos",
-    "video_url",
-    "url",
-    "file_url",
-    "download_url",
-)
 #: A prompt that an output repeats may begin with "data:" too; a URI has no blank before its comma.
 _DATA_URI = re.compile(r"data:[^\s,]*,")
 _EXTENSIONS = {"audio/wav": ".wav", "audio/x-wav": ".wav", "audio/mpeg": ".mp3", "image/jpeg": ".jpg"}
@@ -97,22 +84,27 @@ def _walk(node: Any, content_type: str | None = None) -> Iterator[Media]:
         kind = node.get("content_type") if isinstance(node.get("content_type"), str) else None
         if isinstance(node.get("b64_json"), str):
             yield Media(f"data:{kind or 'application/octet-stream'};base64,{node['b64_json']}", kind)
-        for key in _MEDIA_KEYS:
-            if key in node:
+        for key in MEDIA_KEYS:
+            if key in node and key != "b64_json":
                 yield from _walk(node[key], kind)
 
 
-def without_inline(value: Any) -> Any:
-    """Return an output with each inline file replaced by a short note, so that it fits into XCom."""
+def without_inline(value: Any, *, depth: int = 50) -> Any:
+    """Return an output with each inline file replaced by a short note, so that it fits into XCom.
+
+    :param depth: what is nested deeper is left out too.
+    """
+    if not depth and isinstance(value, (dict, list)):
+        return "<nested too deeply>"
     if isinstance(value, dict):
         return {
             key: f"<inline, {len(item)} characters>"
             if key == "b64_json" and isinstance(item, str)
-            else without_inline(item)
+            else without_inline(item, depth=depth - 1)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [without_inline(item) for item in value]
+        return [without_inline(item, depth=depth - 1) for item in value]
     if isinstance(value, str) and _DATA_URI.match(value):
         return f"<inline {value[5:].split(',', 1)[0].split(';', 1)[0] or 'data'}, {len(value)} characters>"
     return value
@@ -133,22 +125,31 @@ def save_media(invocation: Invocation, output_path: str, client: HttpClient) -> 
     found = find_media(invocation.output)
     if not found:
         keys = sorted(invocation.output) if isinstance(invocation.output, dict) else type(invocation.output).__name__
-        raise FalInvokeMediaError(
-            f"The job is completed, but its output names no file; it holds: {keys}.", request_id=invocation.request_id
+        raise FalInvokeMediaGoneError(
+            f"The job is completed and paid, but its output names no file; it holds: {keys}. To look at it: "
+            f"{_by_hand(invocation)}",
+            request_id=invocation.request_id,
         )
     try:
         folder = _Folder(output_path)
         stem = _safe(invocation.request_id or "result")
         return [folder.save(media, f"{stem}-{number}", client) for number, media in enumerate(found, start=1)]
     except Exception as error:  # each storage has errors of its own, and the job is paid whatever they are
-        raise FalInvokeMediaError(
-            f"The job is completed and paid, but a file could not be saved to {output_path}: {error}.",
+        kind, advice = FalInvokeMediaError, _by_hand(invocation)
+        if isinstance(error, MediaFailedError) and error.gone:
+            kind, advice = FalInvokeMediaGoneError, "A retry asks for new URLs; clearing the task pays for a new job."
+        raise kind(
+            f"The job is completed and paid, but a file could not be saved to {output_path}: {error}. {advice}",
             request_id=invocation.request_id,
         ) from error
 
 
+def _by_hand(invocation: Invocation) -> str:
+    return by_hand(invocation.request_id) if invocation.request_id else "The API gave no request_id to ask by."
+
+
 def check_folder(output_path: str) -> None:
-    """Make the folder, so that a path that cannot be written to is found before a job is paid.
+    """Make the folder, so that an unknown storage or a wrong path is found before a job is paid.
 
     :raises FalInvokeMediaError: it cannot be made.
     """

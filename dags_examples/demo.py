@@ -67,6 +67,9 @@ def _connection() -> Iterator[dict[str, Any]]:
 
 
 def _prepare(home: Path, output: Path, connection: dict[str, Any]) -> None:
+    # Settings of this shell might lead to somebody's real database.
+    for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+        del os.environ[name]
     os.environ.update(
         AIRFLOW_HOME=str(home),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",

@@ -16,14 +16,15 @@ from airflow_provider_falinvoke.durable import (
     Record,
     decide,
     fingerprint,
+    unknown_submit,
 )
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 
 WANTED = "the fingerprint of what this try asks for"
 
 
-def record(phase: Phase, *, generation: int = 2, fingerprint: str = WANTED) -> Record:
-    request_id = None if phase is Phase.INTENT else "job-1"
+def record(phase: Phase, *, generation: int = 2, fingerprint: str = WANTED, request_id: str | None = "job-1") -> Record:
+    request_id = None if phase is Phase.INTENT else request_id
     return Record(phase=phase, fingerprint=fingerprint, generation=generation, request_id=request_id)
 
 
@@ -35,8 +36,12 @@ def record(phase: Phase, *, generation: int = 2, fingerprint: str = WANTED) -> R
             pytest.param(
                 record(phase, fingerprint="another"), "fail", Action.SUBMIT, id=f"request changed, {phase.value}"
             )
-            for phase in Phase
+            for phase in (Phase.SUBMITTED, Phase.DONE)
         ],
+        pytest.param(record(Phase.INTENT, fingerprint="another"), "fail", Action.STOP, id="a template of another text"),
+        pytest.param(record(Phase.DONE, generation=5), "fail", Action.SUBMIT, id="cleared with fewer retries"),
+        pytest.param(record(Phase.INTENT, generation=5), "fail", Action.SUBMIT, id="cleared by a cautious user"),
+        pytest.param(record(Phase.DONE, request_id=None), "fail", Action.STOP, id="a result without an id is gone"),
         pytest.param(record(Phase.DONE), "fail", Action.RESUME, id="died between done and success: that result"),
         pytest.param(record(Phase.DONE, generation=1), "fail", Action.SUBMIT, id="a success was cleared: a new job"),
         pytest.param(record(Phase.SUBMITTED), "fail", Action.RESUME, id="submitted: take it up"),
@@ -91,7 +96,7 @@ def test_a_job_is_found_by_the_next_try_with_its_times() -> None:
     store = MemoryStore()
     first = Ledger(store, 2)
     assert first.action(WANTED, "fail") is Action.SUBMIT
-    first.intend(WANTED)
+    first.intend(WANTED, 50.0)
     assert Ledger(store, 2).action(WANTED, "fail") is Action.STOP
     first.submitted("job-1", 100.0, 400.0)
 
@@ -109,9 +114,9 @@ def test_a_job_is_found_by_the_next_try_with_its_times() -> None:
 def test_a_resumed_deferral_marks_the_job_done_without_having_read_it_before() -> None:
     store = MemoryStore()
     first = Ledger(store, 0)
-    first.intend(WANTED)
+    first.intend(WANTED, 50.0)
     first.submitted("job-1", 1.0, 2.0)
-    Ledger(store, 0).done()
+    Ledger(store, 0).done("job-1")
     assert store.values[STORE_KEY]["phase"] == "done"
     assert Ledger(store, 0).action(WANTED, "fail") is Action.RESUME
     assert Ledger(store, 1).action(WANTED, "fail") is Action.SUBMIT
@@ -120,7 +125,7 @@ def test_a_resumed_deferral_marks_the_job_done_without_having_read_it_before() -
 def test_a_refused_submit_leaves_no_trace() -> None:
     store = MemoryStore()
     ledger = Ledger(store, 0)
-    ledger.intend(WANTED)
+    ledger.intend(WANTED, 50.0)
     ledger.refused()
     assert not store.values
 
@@ -147,16 +152,16 @@ def test_a_store_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
 
 def test_without_a_stored_intent_nothing_is_submitted() -> None:
     with pytest.raises(FalInvokeError, match="nothing is paid"):
-        Ledger(MemoryStore("set"), 2).intend(WANTED)
+        Ledger(MemoryStore("set"), 2).intend(WANTED, 50.0)
 
 
 def test_a_store_that_fails_after_the_post_does_not_stop_the_task(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     ledger = Ledger(store, 2)
-    ledger.intend(WANTED)
+    ledger.intend(WANTED, 50.0)
     store.broken = ("set",)
     ledger.submitted("job-1", 1.0, 2.0)
-    ledger.done()
+    ledger.done("job-1")
     assert "job-1" in caplog.text
 
 
@@ -164,23 +169,36 @@ def test_a_store_that_fails_at_the_end_neither_loses_the_result_nor_hides_the_re
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broken = MemoryStore("get", "set", "delete")
-    Ledger(broken, 2).done()
+    Ledger(broken, 2).done("job-1")
     Ledger(broken, 2).refused()
     assert caplog.text.count("does not take") == 2
 
 
-def test_without_a_store_each_try_submits_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_store_each_try_submits() -> None:
     class TaskInstance:
         max_tries = 1
 
     context: Any = {"ti": TaskInstance()}
     ledger = Ledger.of(context, durable=True)
-    ledger.intend(WANTED)
+    ledger.intend(WANTED, 50.0)
     ledger.submitted("job-1", 1.0, 2.0)
-    ledger.done()
+    ledger.done("job-1")
     ledger.refused()
+    assert not ledger.remembers
     assert ledger.action(WANTED, "fail") is Action.SUBMIT
-    assert caplog.text.count("no task state store") == 1
-    caplog.clear()
-    Ledger.of(context, durable=False)
-    assert not caplog.text
+
+
+def test_durable_false_does_not_look_at_the_store() -> None:
+    class TaskInstance:
+        max_tries = 1
+
+    context: Any = {"ti": TaskInstance(), "task_state_store": MemoryStore("get", "set")}
+    assert Ledger.of(context, durable=False).action(WANTED, "fail") is Action.SUBMIT
+
+
+def test_an_unknown_submit_says_when_it_was_so_that_a_person_can_look_for_it() -> None:
+    store = MemoryStore()
+    Ledger(store, 2).intend(WANTED, 0.0)
+    ledger = Ledger(store, 2)
+    assert ledger.action(WANTED, "fail") is Action.STOP
+    assert "1970-01-01 00:00:00 UTC" in str(unknown_submit(ledger.record))

@@ -14,7 +14,7 @@ import httpx
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
-from airflow_provider_falinvoke.api.pacing import backoff
+from airflow_provider_falinvoke.api.pacing import Gate, backoff
 
 Clock = Callable[[], float]
 HttpClient = httpx.Client
@@ -57,11 +57,17 @@ async def arun(
     *,
     clock: Clock = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    gate: Gate | None = None,
 ) -> T:
-    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does."""
+    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does.
+
+    :param gate: each request waits for its place here.
+    """
     try:
         step = next(call)
         while True:
+            if gate is not None and isinstance(step, Send):
+                await sleep(gate.reserve(now := clock()) - now)
             step = call.send(await _aperform(step, client, clock, sleep))
     except StopIteration as stop:
         result: T = stop.value
@@ -92,6 +98,11 @@ async def _aperform(
         return _failure(error, clock())
 
 
+async def asleep_until(moment: float) -> None:
+    """Await a moment, in epoch seconds."""
+    await asyncio.sleep(max(0.0, moment - time.time()))
+
+
 def _arguments(step: Send) -> dict[str, Any]:
     headers = {"Content-Type": "application/json"} if step.body is not None else {}
     return {"method": step.method, "url": step.path, "content": step.body, "headers": headers}
@@ -120,13 +131,16 @@ def _is_lasting(error: BaseException | None) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return the TLS settings for a CA bundle; made once, because loading the certificates takes some 30 ms of CPU.
+    """Return the TLS settings: the usual certificates, and those of a CA bundle.
+
+    Made once in a process, because loading takes some 30 ms of CPU; so a changed bundle needs a new process.
 
     :raises OSError: if the bundle cannot be read.
     """
-    if ca_bundle is None:
-        return httpx.create_ssl_context()
-    return ssl.create_default_context(cafile=ca_bundle)
+    context = httpx.create_ssl_context()
+    if ca_bundle is not None:
+        context.load_verify_locations(ca_bundle)
+    return context
 
 
 def open_client(endpoint: Endpoint) -> httpx.Client:
@@ -164,7 +178,14 @@ _GONE = frozenset(range(400, 500)) - {408, 425, 429}
 
 
 class MediaFailedError(Exception):
-    """A file could not be fetched; the message says why."""
+    """A file could not be fetched; the message says why.
+
+    :param gone: whether its host will not have it later either.
+    """
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 def stream_to(
@@ -189,7 +210,8 @@ def stream_to(
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             gone = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _GONE
             if gone or number >= tries or not isinstance(error, httpx.HTTPError):
-                raise MediaFailedError(_media_words(url, error)) from None  # httpx names the whole URL in its errors
+                # httpx names the whole URL in its errors.
+                raise MediaFailedError(_media_words(url, error), gone=gone) from None
             sleep(backoff(number))
     raise AssertionError("unreachable: the loop has no end of its own")
 

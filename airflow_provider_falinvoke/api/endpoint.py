@@ -32,8 +32,9 @@ class ConnectionExtra(BaseModel):
     :param connect_timeout: seconds until a connection must be made.
     :param read_timeout: seconds until the API must have answered.
     :param submit_patience: seconds that a submit may wait while the API is out of reach or answers 429.
-    :param ca_bundle: path of a PEM file with the certificates to trust in place of the usual ones.
-    :param requests_per_minute: the token's quota; the vendor's published default is 250.
+    :param ca_bundle: path of a PEM file with certificates to trust beside the usual ones.
+    :param requests_per_minute: how many requests a triggerer sends for this connection; the vendor's published quota
+        of a token is 250, all its users together.
     :param allow_http: send the key over plain http to a host that is not this machine.
     :param on_ambiguous_submit: what operators do about a submit that may have been accepted though no request_id came
         back: ``fail`` for good, or let Airflow's retries submit again.

@@ -101,11 +101,14 @@ class NoAnswerError(Exception):
 def invocation_path(request_id: str) -> str:
     """Return the path of an invocation, safe whatever the id holds.
 
-    :raises FalInvokeInputError: the id is empty.
+    :raises FalInvokeInputError: the id is empty, or no text.
     """
-    if not request_id:
-        raise FalInvokeInputError("request_id is empty; nothing was asked for.")
-    segment = quote(request_id, safe="")
+    if not isinstance(request_id, str) or not request_id.strip():
+        raise FalInvokeInputError(
+            f"request_id must be a text that is not empty, not {str(request_id)[:80]!r}; nothing was asked for. An "
+            "operator returns one with wait_for_completion=False; without, it is output['request_id']."
+        )
+    segment = quote(request_id, safe="", errors="replace")
     if segment in (".", ".."):  # an HTTP client would take it for a step up the path
         segment = segment.replace(".", "%2E")
     return f"{INVOKE_PATH}/{segment}"
@@ -152,6 +155,8 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
         message = f"{message} The token's quota is used up; run fewer jobs at a time or ask the vendor for more."
         return FalInvokeRateLimitError(message, request_id=request_id, status_code=outcome.status)
     status = outcome.status if isinstance(outcome, Reply) else None
+    if isinstance(outcome, Failure) and not outcome.arrived:
+        message = f"{message} Check the connection's host and port, the network, and the proxy."
     return FalInvokeUnreachableError(message, request_id=request_id, status_code=status)
 
 

@@ -57,6 +57,25 @@ class PollSchedule:
         return plain * (1 + self.jitter * (2 * rng() - 1))
 
 
+class Gate:
+    """Spaces the requests that share a quota: some at once, then one after the other at the quota's rate.
+
+    :param per_minute: requests a minute.
+    :param at_once: how many may go before the rate holds.
+    """
+
+    def __init__(self, per_minute: float, at_once: int = 10) -> None:
+        self._interval = 60.0 / per_minute
+        self._lead = at_once * self._interval
+        self._next = 0.0
+
+    def reserve(self, now: float) -> float:
+        """Take the next free place, and return when it is, in epoch seconds."""
+        place = max(self._next, now - self._lead)
+        self._next = place + self._interval
+        return max(now, place)
+
+
 def backoff(failures: int, rng: Random = random.random) -> float:
     """Return the seconds to wait after ``failures`` failures in a row: 0.5, 1, 2, … up to 60, with jitter."""
     return min(MAX_BACKOFF, 0.5 * 2.0 ** min(max(0, failures - 1), 10)) * (0.75 + 0.5 * rng())

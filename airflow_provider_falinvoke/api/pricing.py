@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from airflow_provider_falinvoke.api.inputs import AudioInput, input_type
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-#: What an audio model makes where ``seconds_total`` is left out (the vendor's documentation).
+#: What the documented audio model makes where ``seconds_total`` is left out (the vendor's documentation).
 DEFAULT_AUDIO_SECONDS = 190
 #: fal's names for picture sizes, in pixels (fal's schema of ``image_size``).
 _NAMED_SIZES = {
@@ -81,7 +82,9 @@ def estimate(request: InvokeRequest, prices: Mapping[str, Price]) -> float | Non
         pixels = _pixels(fields.get("image_size", fields.get("output_format")))
         return None if pixels is None else price.per_megapixel * images * pixels / 1e6
     if price.per_second is not None:
-        return price.per_second * float(fields.get("seconds_total", DEFAULT_AUDIO_SECONDS))
+        known = DEFAULT_AUDIO_SECONDS if input_type(request.model_id) is AudioInput else None
+        seconds = fields.get("seconds_total", known)
+        return None if seconds is None else price.per_second * float(seconds)
     assert price.per_1000_characters is not None, "a price has exactly one unit"
     return price.per_1000_characters * len(str(fields.get("text", fields.get("prompt", "")))) / 1000
 
@@ -92,4 +95,8 @@ def _pixels(size: Any) -> int | None:
     elif isinstance(size, str):
         size = _NAMED_SIZES.get(size)
     width, height = size if isinstance(size, tuple) else (None, None)
-    return width * height if isinstance(width, int) and isinstance(height, int) else None
+    try:
+        pixels = int(width) * int(height)  # a rendered template is a text
+    except (TypeError, ValueError):
+        return None
+    return pixels if pixels > 0 else None

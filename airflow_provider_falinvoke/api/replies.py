@@ -20,16 +20,28 @@ _STATUSES = {
 }
 _BY_SPELLING = {spelling: status for status, spellings in _STATUSES.items() for spelling in spellings}
 
-#: Keys that only a result has; a reply with one of them and no status is the result itself, without its envelope.
-_RESULT_KEYS = frozenset(
-    ("images", "image", "audio", "audio_file", "audio_url", "video", "url", "file_url", "download_url", "b64_json")
+#: Where results keep their files: as an object with a URL, a plain string, or a list of either.
+MEDIA_KEYS = (
+    "images",
+    "image",
+    "image_url",
+    "audio",
+    "audio_file",
+    "audio_url",
+    "video",
+    "videos",
+    "video_url",
+    "url",
+    "file_url",
+    "download_url",
+    "b64_json",
 )
 _EXCERPT = 200
 #: fal reports refused content as content_policy_violation; the other words are guarded spellings of the same.
 _REFUSED_CONTENT = re.compile(r"content[_ -]?policy|moderation|safety (system|filter)|nsfw", re.IGNORECASE)
 #: The types of fal's (that is, pydantic's) validation errors, and of refused content.
 _REFUSED_TYPE = re.compile(
-    r"^(missing|value_error|literal_error|enum|extra_forbidden|content_policy.*)$"
+    r"^(missing|value_error.*|type_error.*|literal_error|enum|extra_forbidden|content_policy.*)$"
     r"|_(type|parsing)$|^(greater|less)_than|_too_(short|long|small|large)$"
 )
 #: No more of a page is read than may hold its first words: taking tags out of megabytes would hold up the event loop.
@@ -56,16 +68,16 @@ def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation
     output, error = data.get("output"), data.get("error")
     if isinstance(word, str) and word.strip():
         status = read_status(word)
-    elif output is not None:
+    elif output is not None or not data.keys().isdisjoint(MEDIA_KEYS):
         status = InvocationStatus.COMPLETED
-    elif _RESULT_KEYS & data.keys():
-        status, output = InvocationStatus.COMPLETED, data
     elif error:
         status = InvocationStatus.FAILED
     elif "request_id" in data or "id" in data:
         status = InvocationStatus.UNKNOWN
     else:
         return None
+    if status is InvocationStatus.COMPLETED and output is None and not data.keys().isdisjoint(MEDIA_KEYS):
+        output = data  # the result itself, without its envelope
     # What was asked for is certain; a bare "id" may be something else.
     own_id = data.get("request_id") or request_id or (data.get("id") if output is not data else None)
     return Invocation(
@@ -151,7 +163,10 @@ def read_time(value: object) -> datetime | None:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        data = json.loads(body)
+        # NaN and half a surrogate pair are no JSON that Airflow could pass on: one would end its whole triggerer.
+        data = json.loads(body, parse_constant=lambda _: None)
+        if b"\\u" in body:
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", errors="replace"))
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

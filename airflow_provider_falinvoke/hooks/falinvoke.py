@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.sdk import BaseHook
 
@@ -21,7 +22,7 @@ from airflow_provider_falinvoke.api.drivers import (
 )
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.pacing import Gate, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_falinvoke.media import SavedFile, save_media
@@ -205,6 +206,7 @@ class FalInvokeHook(BaseHook):
         :return: what was saved.
         :raises FalInvokeMediaError: there are no files, or one could not be brought home.
         """
+        self._load_certificates(self.endpoint)
         with open_media_client(self.endpoint) as client:
             return save_media(invocation, output_path, client)
 
@@ -270,7 +272,7 @@ class FalInvokeHook(BaseHook):
         endpoint = await self.async_endpoint()
         await asyncio.to_thread(self._load_certificates, endpoint)
         async with open_async_client(endpoint) as client:
-            return await arun(call, client)
+            return await arun(call, client, gate=_gate_of(self.fal_conn_id, endpoint.extra.requests_per_minute))
 
     def _load_certificates(self, endpoint: Endpoint) -> None:
         try:
@@ -300,3 +302,12 @@ class FalInvokeHook(BaseHook):
         """Return labels, hidden fields and placeholders of the connection form, for Airflow 3.1."""
         behaviour: dict[str, Any] = dict(UI_FIELD_BEHAVIOUR)
         return {"hidden_fields": behaviour.pop("hidden-fields"), **behaviour}
+
+
+#: The gates of each event loop, by connection; a loop that is gone (dag.test() makes many) takes its gates along.
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Gate]] = WeakKeyDictionary()
+
+
+def _gate_of(conn_id: str, per_minute: int) -> Gate:
+    gates = _gates.setdefault(asyncio.get_running_loop(), {})
+    return gates.setdefault(conn_id, Gate(per_minute))

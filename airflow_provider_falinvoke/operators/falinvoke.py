@@ -11,21 +11,32 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.completion import BACKSTOP, amount_of, bring_home, failing_for_good, seconds_of
+from airflow_provider_falinvoke.completion import (
+    BACKSTOP,
+    SHORTEST_POLL,
+    amount_of,
+    bring_home,
+    failing_for_good,
+    last_look,
+    poll_interval_of,
+    seconds_of,
+)
 from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, fingerprint, unknown_submit
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeError,
     FalInvokeInputError,
+    FalInvokeMediaGoneError,
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.media import check_folder
+from airflow_provider_falinvoke.media import check_folder, without_inline
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
 if TYPE_CHECKING:
@@ -132,11 +143,16 @@ class FalInvokeOperator(BaseOperator):
         with failing_for_good():
             order = self._order()
             ledger = Ledger.of(context, durable=self.durable)
+            if self.durable and not ledger.remembers:
+                self.log.warning(
+                    "This Airflow has no task state store (it came with 3.3): a retry submits and pays again"
+                )
             job = self._resumed(order, ledger) or self._submitted(order, ledger)
-            request_id = job.invocation.request_id
-            context["ti"].xcom_push(key="request_id", value=request_id)
-            if not self.wait_for_completion:
-                ledger.done()
+            request_id = self._running = job.invocation.request_id
+            self._push_request_id(context, request_id)
+            # A result that came without an id is all there will ever be of it.
+            if not self.wait_for_completion and request_id is not None:
+                ledger.done(request_id)
                 return request_id
             invocation = completed(job.invocation)
             if not invocation.status.ended:
@@ -150,9 +166,25 @@ class FalInvokeOperator(BaseOperator):
             self.log.info("Resumed: the job %s is completed", invocation.request_id)
             return self._home(invocation, Ledger.of(context, durable=self.durable))
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            ti = context["ti"]
+            request_id = ti.xcom_pull(task_ids=self.task_id, key="request_id", map_indexes=ti.map_index)
+            with failing_for_good():
+                invocation = last_look(self.hook, request_id, error)
+                return self._home(invocation, Ledger.of(context, durable=self.durable))
+
+    def _push_request_id(self, context: Context, request_id: str | None) -> None:
+        try:
+            context["ti"].xcom_push(key="request_id", value=request_id)
+        except Exception:
+            self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
+
     def _order(self) -> _Order:
         request = InvokeRequest.build(self.model_id, self.input, self.tags)
-        poll_interval = None if self.poll_interval is None else seconds_of("poll_interval", self.poll_interval)
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
@@ -160,27 +192,29 @@ class FalInvokeOperator(BaseOperator):
             request=request,
             fingerprint=fingerprint(request, self.fal_conn_id),
             policy=policy,
-            timeout=seconds_of("timeout", self.timeout),
+            timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
             defer_after=seconds_of("defer_after", self.defer_after),
-            poll_interval=poll_interval,
-            max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval),
+            poll_interval=poll_interval_of(self.poll_interval),
+            max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
 
     def _resumed(self, order: _Order, ledger: Ledger) -> _Job | None:
         """Return the job of an earlier try, if there is one that is still of use."""
         action = ledger.action(order.fingerprint, order.policy)
         if action is Action.STOP:
-            raise unknown_submit()
+            raise unknown_submit(ledger.record)
         if action is Action.SUBMIT:
             return None
         record = ledger.record
         assert record is not None and record.request_id is not None, "only a job with an id is resumed"
         try:
-            invocation = self.hook.get(record.request_id)
+            invocation = self.hook.get(record.request_id, is_new=True)
         except FalInvokeNotFoundError:
             self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
             return None
         if invocation.status is InvocationStatus.FAILED:
+            if invocation.refused and not ledger.was_cleared:
+                completed(invocation)
             self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
             return None
         now = time.time()
@@ -194,7 +228,7 @@ class FalInvokeOperator(BaseOperator):
         self._check_cost(order.request)
         if self.output_path and self.wait_for_completion:
             check_folder(self.output_path)
-        ledger.intend(order.fingerprint)
+        ledger.intend(order.fingerprint, time.time())
         try:
             invocation = self.hook.submit_request(order.request)
         except FalInvokeAmbiguousSubmitError as error:
@@ -206,12 +240,16 @@ class FalInvokeOperator(BaseOperator):
         now = time.time()
         if invocation.request_id is not None:
             ledger.submitted(invocation.request_id, now, now + order.timeout)
+        else:
+            self.log.warning(
+                "The API answered with the result and no request_id, so it cannot be fetched again: %s",
+                without_inline(invocation.output),
+            )
         return _Job(invocation, submitted_at=now, deadline=now + order.timeout, looked_at=now)
 
     def _wait(self, job: _Job, order: _Order) -> Invocation:
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
-        self._running = request_id
         schedule = order.schedule
         if self.deferrable:
             done = self.hook.wait_briefly(
@@ -249,11 +287,23 @@ class FalInvokeOperator(BaseOperator):
         )
 
     def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
-        result = bring_home(self.hook, invocation, self.output_path)
-        request = InvokeRequest.build(self.model_id, self.input, self.tags)
-        result["estimated_cost"] = estimate(request, self._prices())
-        ledger.done()
+        try:
+            result = bring_home(self.hook, invocation, self.output_path)
+        except FalInvokeMediaGoneError:
+            # A retry looks for new URLs; a user who clears the task wants another job.
+            ledger.done(invocation.request_id)
+            raise
+        result["estimated_cost"] = self._estimate()
+        ledger.done(invocation.request_id)
         return result
+
+    def _estimate(self) -> float | None:
+        try:
+            return estimate(InvokeRequest.build(self.model_id, self.input, self.tags), self._prices())
+        except FalInvokeError as error:
+            # The job is done: what its parameters would render to by now is not worth its result.
+            self.log.warning("The cost cannot be estimated any more: %s", error)
+            return None
 
     def _prices(self) -> Mapping[str, Price]:
         if self.prices is None:

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout, TaskDeferralError
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
-from airflow_provider_falinvoke.completion import BACKSTOP, bring_home, failing_for_good, seconds_of
+from airflow_provider_falinvoke.completion import (
+    BACKSTOP,
+    LONGEST,
+    SHORTEST_POLL,
+    bring_home,
+    failing_for_good,
+    last_look,
+    poll_interval_of,
+    seconds_of,
+)
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeJobFailedError,
     FalInvokeRateLimitError,
@@ -97,6 +106,16 @@ class FalInvokeSensor(BaseSensorOperator):
                 raise AirflowFailException(str(error)) from error
             return bring_home(self.hook, invocation, self.output_path)
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where Airflow itself ended the wait, look at the job once more before the sensor fails."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, TaskDeferralError) as error:
+            if isinstance(error.__cause__, FalInvokeTimeoutError):
+                raise
+            with failing_for_good():
+                return bring_home(self.hook, last_look(self.hook, self.request_id, error), self.output_path)
+
     def _look(self) -> Invocation | None:
         try:
             return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
@@ -109,8 +128,7 @@ class FalInvokeSensor(BaseSensorOperator):
 
     def _defer(self) -> None:
         now = time.time()
-        deadline = now + self.timeout
-        poll_interval = None if self.poll_interval is None else seconds_of("poll_interval", self.poll_interval)
+        deadline = now + min(self.timeout, LONGEST)
         self.log.info("Waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
@@ -119,10 +137,10 @@ class FalInvokeSensor(BaseSensorOperator):
                 submitted_at=now,
                 deadline=deadline,
                 first_look_at=safe_first_look_at(now),
-                poll_interval=poll_interval,
-                max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval),
+                poll_interval=poll_interval_of(self.poll_interval),
+                max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
             ),
             method_name="execute_complete",
             kwargs={"request_id": self.request_id},
-            timeout=timedelta(seconds=self.timeout + BACKSTOP),
+            timeout=timedelta(seconds=deadline - now + BACKSTOP),
         )

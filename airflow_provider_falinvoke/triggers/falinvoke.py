@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
+from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
-from airflow_provider_falinvoke.exceptions import FalInvokeError, from_dict, to_dict
+from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 
 #: An event is stored in Airflow's database; a larger result (inline files) is fetched again by the worker instead.
@@ -74,14 +76,22 @@ class FalInvokeTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
+        # Before anything else, because an error must not fire sooner either: see safe_first_look_at.
+        await asleep_until(self.first_look_at)
         try:
             invocation = await FalInvokeHook(self.fal_conn_id).async_wait(
                 self.request_id,
                 submitted_at=self.submitted_at,
                 deadline=self.deadline,
                 schedule=PollSchedule.of(self.poll_interval, self.max_poll_interval),
-                first_look_at=self.first_look_at,
             )
+        except AirflowException as error:
+            lost = FalInvokeUnreachableError(
+                f"The triggerer could not read the connection {self.fal_conn_id!r} ({error}), so it does not wait for "
+                f"the job {self.request_id} any more, which goes on. {by_hand(self.request_id)}",
+                request_id=self.request_id,
+            )
+            yield TriggerEvent(failed_event(self.request_id, lost))
         except FalInvokeError as error:
             yield TriggerEvent(failed_event(self.request_id, error))
         else:
@@ -110,9 +120,24 @@ def safe_first_look_at(now: float) -> float:
 
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
-    data = invocation.model_dump(mode="json")
-    fits = len(json.dumps(data, default=str)) <= MAX_EVENT_BYTES
-    return {"status": "completed", "request_id": request_id, "invocation": data if fits else None}
+    data = None
+    if not _is_longer(invocation.output, MAX_EVENT_BYTES):
+        with suppress(ValueError):  # nested too deeply for pydantic
+            data = invocation.model_dump(mode="json")
+    return {"status": "completed", "request_id": request_id, "invocation": data}
+
+
+def _is_longer(value: Any, limit: int) -> bool:
+    """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
+    waiting, length = [value], 0
+    while waiting and length <= limit:
+        node = waiting.pop()
+        length += len(node) if isinstance(node, str) else 8
+        if isinstance(node, dict):
+            waiting += [*node.keys(), *node.values()]
+        elif isinstance(node, list):
+            waiting += node
+    return length > limit
 
 
 def failed_event(request_id: str, error: FalInvokeError) -> dict[str, Any]:

@@ -108,6 +108,14 @@ def _submit_fault(kind: str, **options: object) -> Callable[[Job], None]:
     return act
 
 
+def _ambiguous_then_cleared(job: Job) -> None:
+    job.fault("answer", on="post", status=500, accepted=True)
+    job.start()
+    job.until_state("failed")
+    job.clear()
+    job.until_state("success")
+
+
 def _killed_between_post_and_reply(job: Job) -> None:
     job.fault("slow", on="post", seconds=20)
     job.start()
@@ -228,7 +236,8 @@ TOGETHER = (
     Row("timeout, task cleared", _timed_out_then_cleared, seconds=90, timeout=10),
     Row("job FAILED for a passing reason: the retry asks for another", _failed("string"), paid=2),
     Row("job FAILED for refused content", _refused_content, "refused"),
-    Row("disk full at output_path, then freed", _full_disk, paths=("deferrable",)),
+    Row("disk full at output_path, then freed", _full_disk),
+    Row("POST answered 500, then cleared by a user: asked for again", _ambiguous_then_cleared, paid=2),
     Row("marked failed on the worker, then cleared", _user("failed", "clear", when="running"), seconds=20),
     Row("marked success on the worker", _user("success", when="running"), "user", seconds=20),
     Row("cleared on the worker", _user("clear", when="running"), seconds=20),

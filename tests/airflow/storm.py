@@ -22,7 +22,7 @@ TASK_KILLS, TRIGGERER_KILLS = 3.0, 40.0
 
 @dataclass(frozen=True)
 class Storm:
-    """What became of the jobs, each counted once."""
+    """What became of the jobs, half of them deferrable and half of them not; each counted once."""
 
     results: int
     ambiguous: int

@@ -36,6 +36,7 @@ def test_200_jobs_while_tasks_and_triggerers_are_killed_at_random(lab: Lab, caps
     assert not found.paid_twice
     assert not found.other, "\n".join(found.other)
     assert found.results + found.ambiguous == storm.JOBS
+    assert found.posts <= storm.JOBS
     assert found.results > storm.JOBS * 0.8, "most kills hit a job whose request_id is stored"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.api.pacing import MAX_BACKOFF, PollSchedule, backoff, rejected_pause
+from airflow_provider_falinvoke.api.pacing import MAX_BACKOFF, Gate, PollSchedule, backoff, rejected_pause
 
 NOW = 1_800_000_000.0
 
@@ -126,3 +126,17 @@ def test_headers_that_tell_nothing_mean_a_growing_backoff(headers: dict[str, str
 def test_a_retry_after_that_tells_nothing_leaves_the_resets_to_count() -> None:
     headers = {"retry-after": "later", "ratelimit-reset": str(NOW + 5)}
     assert rejected_pause(headers, NOW, 1, lowest) == pytest.approx(5.25)
+
+
+def test_a_gate_lets_some_pass_at_once_and_then_holds_the_rate() -> None:
+    gate = Gate(per_minute=60, at_once=3)
+    assert [gate.reserve(100.0) for _ in range(6)] == [100.0, 100.0, 100.0, 100.0, 101.0, 102.0]
+    assert gate.reserve(200.0) == 200.0
+
+
+def test_a_gate_never_lets_more_pass_than_its_rate_and_its_lead() -> None:
+    gate, now, passed = Gate(per_minute=250, at_once=10), 0.0, []
+    for _ in range(1000):
+        now = gate.reserve(now)
+        passed.append(now)
+    assert max(sum(start <= at < start + 60 for at in passed) for start in passed) <= 250 + 11

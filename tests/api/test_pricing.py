@@ -27,7 +27,9 @@ MODEL = "fal-ai/some/model"
         ({"per_megapixel": 1}, {"image_size": {"width": "wide"}}, None),
         ({"per_megapixel": 1}, {"image_size": 7}, None),
         ({"per_second": 0.01}, {"prompt": "x", "seconds_total": 30}, 0.3),
-        ({"per_second": 0.01}, {"prompt": "x"}, 1.9),
+        ({"per_second": 0.01}, {"prompt": "x"}, None),
+        ({"per_megapixel": 1}, {"image_size": {"width": "512", "height": "1000"}}, 0.512),
+        ({"per_megapixel": 1}, {"image_size": {"width": -512, "height": 1000}}, None),
         ({"per_1000_characters": 0.2}, {"text": "a" * 500}, 0.1),
         ({"per_image": 0}, {"prompt": "x"}, 0.0),
     ],
@@ -38,6 +40,12 @@ def test_the_estimate_is_the_price_times_what_the_request_says(
     request = InvokeRequest.build(MODEL, fields)
     found = estimate(request, read_prices({MODEL: price}))
     assert found == (pytest.approx(cost) if cost is not None else None)
+
+
+def test_the_documented_audio_model_makes_190_seconds_where_nobody_says() -> None:
+    model = "fal-ai/stable-audio-25/text-to-audio"
+    request = InvokeRequest.build(model, {"prompt": "x"})
+    assert estimate(request, read_prices({model: {"per_second": 0.01}})) == pytest.approx(1.9)
 
 
 def test_without_a_price_for_the_model_nothing_is_guessed() -> None:

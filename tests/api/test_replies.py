@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.api.replies import (
+    MEDIA_KEYS,
     read_error,
     read_error_body,
     read_invocation,
@@ -348,6 +349,7 @@ def test_an_error_that_cannot_even_be_written_is_still_said() -> None:
         ({"detail": [{"loc": ["body"], "msg": "no", "type": "content_policy_violation"}]}, True),
         ({"detail": [{"loc": ["body"], "msg": "took too long", "type": "generation_timeout"}]}, False),
         ({"detail": [{"loc": ["body"], "msg": "oops", "type": "internal_server_error"}]}, False),
+        ({"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "value_error.missing"}]}, True),
         ({"detail": ["text"]}, False),
     ],
 )
@@ -356,3 +358,34 @@ def test_a_failure_that_the_same_request_will_meet_again_is_told_from_a_passing_
     invocation = read_invocation(body)
     assert invocation is not None
     assert invocation.refused is refused
+
+
+@pytest.mark.parametrize("text", [r'{"status": "COMPLETED", "output": {"characters": ["\ud83d", "\ude00"]}}'])
+def test_half_a_character_does_not_get_into_airflow(text: str) -> None:
+    """One lone surrogate in an event would end the whole triggerer."""
+    invocation = read_invocation(text.encode())
+    assert invocation is not None
+    json.dumps(invocation.output, ensure_ascii=False).encode()
+
+
+def test_a_whole_character_that_was_escaped_is_kept() -> None:
+    invocation = read_invocation(rb'{"status": "COMPLETED", "output": {"text": "\ud83d\ude00 \u00e9"}}')
+    assert invocation is not None
+    assert invocation.output == {"text": "\U0001f600 é"}
+
+
+def test_a_number_that_is_none_does_not_get_into_airflow() -> None:
+    invocation = read_invocation(b'{"status": "COMPLETED", "output": {"score": NaN, "far": -Infinity}}')
+    assert invocation is not None
+    assert invocation.output == {"score": None, "far": None}
+
+
+@pytest.mark.parametrize("key", MEDIA_KEYS)
+def test_a_result_beside_its_status_is_not_lost(key: str) -> None:
+    data = {"request_id": "r1", "status": "COMPLETED", key: "https://fal.media/x"}
+    invocation = read_invocation(json.dumps(data).encode())
+    assert invocation is not None
+    assert invocation.output == data
+    bare = read_invocation(json.dumps({key: "https://fal.media/x"}).encode(), request_id="r1")
+    assert bare is not None
+    assert bare.status is InvocationStatus.COMPLETED

@@ -7,7 +7,6 @@ import json
 import re
 import time
 import wave
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from airflow_provider_falinvoke._compat import AirflowFailException
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from tests.support.dags import Ran, run_tasks
+from tests.support.execution import Context, Memory, execute, operator
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
 
@@ -401,29 +401,6 @@ def test_a_429_is_waited_out(emulator: Emulator) -> None:
     assert len(emulator.jobs) == 1
 
 
-class Context(dict[str, Any]):
-    """As much of Airflow's context as a pure decision needs; it records what is pushed."""
-
-    max_tries = 0
-
-    def __init__(self) -> None:
-        super().__init__(ti=self)
-        self.pushed: list[tuple[str, Any]] = []
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed.append((key, value))
-
-
-def operator(**changes: Any) -> FalInvokeOperator:
-    given = {"model_id": SLOW, "input": {"prompt": "x"}, "poll_interval": 0.05, **changes}
-    return FalInvokeOperator(task_id="draw", **given)
-
-
-def execute(one: FalInvokeOperator, context: Context) -> Any:
-    run_it: Callable[..., Any] = FalInvokeOperator.execute
-    return getattr(run_it, "__wrapped__", run_it)(one, context)
-
-
 def test_the_request_id_is_pushed_before_the_first_question(emulator: Emulator) -> None:
     emulator.add_fault(Fault("answer", on="get", status=401, times=None))
     context = Context()
@@ -536,8 +513,9 @@ def test_a_policy_of_another_name_is_refused(emulator: Emulator) -> None:
     assert emulator.requests == []
 
 
-def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator) -> None:
+def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is one that failed; anything that is still of use is taken up."""
+    monkeypatch.setattr("airflow_provider_falinvoke.api.protocol.NOT_FOUND_GRACE", 0.1)
     context = Context()
     context["task_state_store"] = Memory()
     request_ids = []
@@ -547,16 +525,6 @@ def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator) -> None
     emulator.reset()
     assert execute(operator(model_id=FAST), context)["request_id"] not in request_ids
     assert len(emulator.posts()) == 1
-
-
-class Memory(dict[str, Any]):
-    """A task state store."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
 
 
 def test_a_death_during_the_submit_stops_the_next_try(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

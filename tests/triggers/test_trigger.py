@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_falinvoke import exceptions
-from airflow_provider_falinvoke.api.models import InvocationStatus
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.emulator.faults import FAILURES
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -349,3 +349,28 @@ def test_a_port_that_nobody_listens_on_is_asked_again(emulator: Emulator, monkey
 
     (event,) = run_watched(comes_back())
     assert event["status"] == "completed"
+
+
+def test_a_connection_that_the_triggerer_cannot_read_is_an_error_that_names_the_job(emulator: Emulator) -> None:
+    """Nor does it come sooner than a result may."""
+    started = time.time()
+    one = FalInvokeTrigger(
+        fal_conn_id="only_on_workers",
+        request_id="job-1",
+        submitted_at=started,
+        deadline=started + 60,
+        first_look_at=started + 0.3,
+    )
+    (event,) = run_watched(events_of(one))
+    assert time.time() >= started + 0.3
+    with pytest.raises(exceptions.FalInvokeUnreachableError, match=r"only_on_workers.*job-1.*FalInvokeSensor"):
+        read_event(event, FalInvokeHook())
+    assert emulator.requests == []
+
+
+def test_an_output_nested_too_deeply_for_an_event_is_left_to_the_worker() -> None:
+    output: Any = "x"
+    for _ in range(600):
+        output = [output]
+    invocation = Invocation(request_id="job-1", status=InvocationStatus.COMPLETED, output=output)
+    assert module.completed_event("job-1", invocation)["invocation"] is None

@@ -11,10 +11,15 @@ from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
 @task
 def jobs() -> list[dict[str, object]]:
-    """Return the arguments of one job for each duration of the run's conf."""
-    conf = get_current_context()["dag_run"].conf or {}
+    """Return the arguments of a job for each duration of the run's conf; in the storm, each other one waits inside."""
+    run = get_current_context()["dag_run"]
+    conf = run.conf or {}
     return [
-        {"input": {"prompt": f"job {number}"}, "tags": {"emulator-duration": str(seconds)}}
+        {
+            "input": {"prompt": f"job {number}"},
+            "tags": {"emulator-duration": str(seconds)},
+            "deferrable": run.dag_id == "short_jobs" or number % 2 == 0,
+        }
         for number, seconds in enumerate(conf["durations"])
     ]
 
