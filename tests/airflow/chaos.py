@@ -291,9 +291,6 @@ def _api_away(lab: Lab) -> None:
 
 def _database(lab: Lab) -> None:
     outage(lab.database, 10)
-    # Airflow's components end when they lose their database; whatever runs them starts them again.
-    time.sleep(5)
-    lab.airflow.revive()
 
 
 @dataclass(frozen=True)

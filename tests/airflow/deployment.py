@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,7 @@ class Deployment:
         self.triggerers = [f"triggerer-{number}" for number in range(1, triggerers + 1)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: httpx.Client | None = None
+        self._reviving = threading.Lock()
         home.mkdir(parents=True, exist_ok=True)
         keep = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self.env = {
@@ -125,9 +127,10 @@ class Deployment:
 
     def revive(self) -> None:
         """Start again what has ended by itself, as a deployment's process manager does."""
-        for name in [name for name, process in self.processes.items() if process.poll() is not None]:
-            self.kill(name)
-            self.start(name)
+        with self._reviving:
+            for name in [name for name, process in self.processes.items() if process.poll() is not None]:
+                self.kill(name)
+                self.start(name)
 
     def _family(self, name: str) -> list[psutil.Process]:
         """Return a component's processes; task processes lead groups of their own."""

@@ -46,9 +46,13 @@ class Lab:
         return Job(self, f"fal-ai/flux/{name}", path, seconds=seconds, timeout=timeout, output=output)
 
     def until(self, what: str, check: Callable[[], Any], seconds: float = 90.0) -> Any:
-        """Wait until ``check`` is true; a call that fails meanwhile is asked again (a component may be down)."""
+        """Wait until ``check`` is true; a call that fails meanwhile is asked again (a component may be down).
+
+        Components that end by themselves, as they do without their database, are started again meanwhile.
+        """
 
         def checked() -> Any:
+            self.airflow.revive()
             with suppress(httpx.HTTPError):
                 return check()
             return None
