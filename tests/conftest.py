@@ -46,6 +46,12 @@ def airflow_db() -> Path:
 
     initdb()
     DagBundlesManager().sync_bundles_to_db()
+    # The first task of a process takes seconds, which are imports; a test's short jobs must not end meanwhile.
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    from tests.support.dags import run_tasks
+
+    run_tasks(lambda: EmptyOperator(task_id="warm_up"))
     return HOME / "airflow.db"
 
 

@@ -65,7 +65,7 @@ def test_the_runs_met_what_they_were_to_meet(left: dict[str, Any]) -> None:
     assert len(left["deferred"]) >= 4
     assert sum("***" in error for error in left["errors"]) >= 4
     assert left["printed"].count("httpcore") > 50
-    for table in ("xcom", "rendered_task_instance_fields", "trigger", "log"):
+    for table in ("xcom", "rendered_task_instance_fields", "trigger"):
         assert f'INSERT INTO "{table}"' in left["database"] or f"INSERT INTO {table}" in left["database"]
 
 

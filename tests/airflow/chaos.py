@@ -111,7 +111,7 @@ def _submit_fault(kind: str, **options: object) -> Callable[[Job], None]:
 def _ambiguous_then_cleared(job: Job) -> None:
     job.fault("answer", on="post", status=500, accepted=True)
     job.start()
-    job.until_state("failed")
+    job.until_failed()
     job.clear()
     job.until_state("success")
 
@@ -137,14 +137,14 @@ def _poll_fault(kind: str, times: int, **options: object) -> Callable[[Job], Non
 def _key_revoked_while_waiting(job: Job) -> None:
     job.fault("answer", on="get", status=401, times=1)
     job.start()
-    job.until_state("failed")
+    job.until_failed()
     job.clear()
     job.until_state("success")
 
 
 def _timed_out_then_cleared(job: Job) -> None:
     job.start()
-    job.until_state("failed", seconds=180)
+    job.until_failed()
     job.lab.until("the job is done", lambda: job.lab.emulator.jobs[job.paid[0]].status == "COMPLETED", 120)
     job.clear()
 

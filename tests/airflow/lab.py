@@ -117,6 +117,15 @@ class Job:
 
         return str(self.lab.until(f"{self.model_id} ({self.path}) is {' or '.join(states)}", reached, seconds))
 
+    def until_failed(self) -> None:
+        """Wait until the task failed and Airflow has heard so from everybody.
+
+        A supervisor that lingers for some seconds reports the end once more, and a task that was cleared meanwhile
+        takes that for its own (apache/airflow #71580 in another guise).
+        """
+        self.until_state("failed", seconds=180)
+        time.sleep(8)
+
     def until_posted(self) -> None:
         """Wait until the emulator has accepted the job."""
         self.lab.airflow.until(f"{self.model_id} ({self.path}) is submitted", lambda: self.paid, seconds=90)

@@ -32,9 +32,10 @@ def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
     return MODES[request.param]
 
 
-def submitted(model_id: str = FAST) -> str:
+def submitted(model_id: str = FAST, *, seconds: float | None = None) -> str:
     given = {"prompt": "a fox", "image_size": {"width": 64, "height": 64}}
-    request_id = FalInvokeHook().submit(model_id, given).request_id
+    tags = None if seconds is None else {"emulator-duration": seconds}
+    request_id = FalInvokeHook().submit(model_id, given, tags).request_id
     assert request_id is not None
     return request_id
 
@@ -64,7 +65,7 @@ def test_a_job_that_is_done_is_one_get_and_no_deferral(
 
 
 def test_a_job_that_takes_a_while_is_awaited(mode: dict[str, Any], emulator: Emulator) -> None:
-    request_id = submitted(SHORT)
+    request_id = submitted(SHORT, seconds=3)
     ran = run(request_id, **mode)
     assert ran.state == "success", ran.errors
     assert ran.results["await"]["status"] == "COMPLETED"
@@ -156,7 +157,7 @@ def test_deferrable_is_the_default_unless_a_mode_is_given() -> None:
 
 
 def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) -> None:
-    request_id = submitted(SHORT)
+    request_id = submitted(SHORT, seconds=3)
     ran = run(
         "{{ '" + request_id + "' }}",
         fal_conn_id="{{ 'falinvoke_default' }}",
@@ -207,7 +208,7 @@ def test_an_event_that_cannot_be_read_names_the_job(event: Any) -> None:
 
 
 def test_the_deadline_is_the_timeout_from_the_first_look_on(emulator: Emulator) -> None:
-    request_id = submitted(SHORT)
+    request_id = submitted(SHORT, seconds=3)
     before = time.time()
     ran = run(request_id, timeout=60, **MODES["deferrable"])
     (arguments,) = ran.deferred

@@ -42,28 +42,16 @@ def run_tasks(build: Callable[[], Any], *, dag_args: dict[str, Any] | None = Non
     """
     from airflow.sdk import DAG
 
-    errors: dict[str, BaseException] = {}
-
-    def remember(context: Any) -> None:
-        errors[context["ti"].task_id] = context["exception"]
-
     with DAG(
         f"test_{next(_numbers)}",
         schedule=None,
         start_date=datetime(2026, 1, 1),
-        default_args={
-            "retries": 0,
-            "retry_delay": timedelta(0),
-            "on_failure_callback": remember,
-            "on_retry_callback": remember,
-        },
+        default_args={"retries": 0, "retry_delay": timedelta(0)},
         **(dag_args or {}),
     ) as dag:
         build()
     store(dag)
-    ran = run_dag(dag)
-    ran.errors = errors
-    return ran
+    return run_dag(dag)
 
 
 def store(dag: DAG) -> None:
@@ -85,6 +73,8 @@ def run_dag(dag: DAG) -> Ran:
     """Run a DAG that Airflow knows."""
     from unittest import mock
 
+    from airflow.sdk.execution_time import supervisor
+
     from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger
 
     deferred: list[dict[str, Any]] = []
@@ -94,9 +84,22 @@ def run_dag(dag: DAG) -> Ran:
         deferred.append(trigger.serialize()[1])
         return run_trigger(trigger)
 
-    with mock.patch.object(FalInvokeTrigger, "run", watched_run):
+    errors: dict[str, BaseException] = {}
+    run_task = supervisor.run_task_in_process
+
+    def watched_task(ti: Any, task: Any) -> Any:
+        # Airflow 3.1 calls no failure callbacks in dag.test().
+        result = run_task(ti, task)
+        if result.error is not None:
+            errors[ti.task_id] = result.error
+        return result
+
+    with (
+        mock.patch.object(FalInvokeTrigger, "run", watched_run),
+        mock.patch.object(supervisor, "run_task_in_process", watched_task),
+    ):
         run = dag.test()
-    ran = Ran(str(run.state.value if hasattr(run.state, "value") else run.state), deferred=deferred)
+    ran = Ran(str(run.state.value if hasattr(run.state, "value") else run.state), deferred=deferred, errors=errors)
     for ti in run.get_task_instances():
         mapped = ti.map_index >= 0
         name = f"{ti.task_id}[{ti.map_index}]" if mapped else ti.task_id

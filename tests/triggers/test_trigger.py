@@ -7,10 +7,9 @@ import gc
 import json
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_falinvoke import exceptions
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
@@ -20,6 +19,14 @@ from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.triggers import falinvoke as module
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 from tests.support.loop_watch import run_watched
+
+if TYPE_CHECKING:
+    from airflow.sdk.serde import deserialize, serialize
+else:
+    try:
+        from airflow.sdk.serde import deserialize, serialize
+    except ImportError:  # Airflow 3.1
+        from airflow.serialization.serde import deserialize, serialize
 
 FAST, SLOW, SHORT = "fal-ai/flux/schnell", "fal-ai/flux/slow", "fal-ai/fast-sdxl"
 
