@@ -62,7 +62,7 @@ def store(dag: DAG) -> None:
     try:
         from airflow.serialization.definitions.dag import SerializedDAG
     except ImportError:  # Airflow 3.1
-        from airflow.serialization.serialized_objects import SerializedDAG  # type: ignore[attr-defined]
+        from airflow.serialization.serialized_objects import SerializedDAG  # type: ignore[attr-defined]  # moved in 3.2
 
     lazy = LazyDeserializedDAG.from_dag(dag)
     SerializedDAG.bulk_write_to_db("dags-folder", None, [lazy])
