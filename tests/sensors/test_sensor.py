@@ -32,16 +32,21 @@ def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
     return MODES[request.param]
 
 
-def submitted(model_id: str = FAST, *, seconds: float | None = None) -> str:
+def submitted(model_id: str = FAST) -> str:
     given = {"prompt": "a fox", "image_size": {"width": 64, "height": 64}}
-    tags = None if seconds is None else {"emulator-duration": seconds}
-    request_id = FalInvokeHook().submit(model_id, given, tags).request_id
+    request_id = FalInvokeHook().submit(model_id, given).request_id
     assert request_id is not None
     return request_id
 
 
 def run(request_id: str, **changes: Any) -> Ran:
     return run_tasks(lambda: FalInvokeSensor(task_id="await", request_id=request_id, **changes))
+
+
+@pytest.fixture
+def one_look_too_early(emulator: Emulator) -> None:
+    """The first look that would find the job done is told that it is not, however long Airflow took to look."""
+    emulator.add_fault(Fault("spelling", on="get", value={"COMPLETED": "IN_PROGRESS"}))
 
 
 @pytest.fixture
@@ -64,13 +69,14 @@ def test_a_job_that_is_done_is_one_get_and_no_deferral(
     assert emulator.leaks == []
 
 
+@pytest.mark.usefixtures("one_look_too_early")
 def test_a_job_that_takes_a_while_is_awaited(mode: dict[str, Any], emulator: Emulator) -> None:
-    request_id = submitted(SHORT, seconds=3)
+    request_id = submitted(SHORT)
     ran = run(request_id, **mode)
     assert ran.state == "success", ran.errors
     assert ran.results["await"]["status"] == "COMPLETED"
     ends_at = emulator.jobs[request_id].ends_at
-    assert len([poll for poll in emulator.gets() if poll.at >= ends_at]) == 1
+    assert len([poll for poll in emulator.gets() if poll.at >= ends_at]) == 2
     assert len(ran.deferred) == (1 if "mode" not in mode else 0)
     assert len(emulator.posts()) == 1
 
@@ -156,8 +162,9 @@ def test_deferrable_is_the_default_unless_a_mode_is_given() -> None:
     assert FalInvokeSensor(task_id="c", request_id="r", mode="reschedule", deferrable=True).deferrable
 
 
+@pytest.mark.usefixtures("one_look_too_early")
 def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) -> None:
-    request_id = submitted(SHORT, seconds=3)
+    request_id = submitted(SHORT)
     ran = run(
         "{{ '" + request_id + "' }}",
         fal_conn_id="{{ 'falinvoke_default' }}",
@@ -207,8 +214,9 @@ def test_an_event_that_cannot_be_read_names_the_job(event: Any) -> None:
         sensor.execute_complete({}, event)
 
 
+@pytest.mark.usefixtures("one_look_too_early")
 def test_the_deadline_is_the_timeout_from_the_first_look_on(emulator: Emulator) -> None:
-    request_id = submitted(SHORT, seconds=3)
+    request_id = submitted(SHORT)
     before = time.time()
     ran = run(request_id, timeout=60, **MODES["deferrable"])
     (arguments,) = ran.deferred
