@@ -333,7 +333,9 @@ def test_an_error_that_cannot_even_be_written_is_still_said() -> None:
     error: list[Any] = []
     for _ in range(5_000):
         error = [error]
-    assert read_error(error) == "an error that is nested too deeply to be read"
+    said = read_error(error)
+    assert said == "an error that is nested too deeply to be read" or said.startswith("[[")  # Python 3.12+ writes it
+    assert len(said) <= 200
 
 
 @pytest.mark.parametrize(
