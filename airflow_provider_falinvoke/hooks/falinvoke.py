@@ -190,14 +190,19 @@ class FalInvokeHook(BaseHook):
         :return: whether they work, and a sentence that says what is wrong if not.
         """
         try:
-            models = self.list_models()
+            return self._takes_the_key(self.list_models())
         except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
             return False, str(error)
-        return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
 
     async def async_test_connection(self) -> tuple[bool, str]:
         """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
-        return await asyncio.to_thread(self.test_connection)
+        try:
+            return self._takes_the_key(await self.async_list_models())
+        except (FalInvokeError, AirflowException) as error:  # as above
+            return False, str(error)
+
+    def _takes_the_key(self, models: list[str]) -> tuple[bool, str]:
+        return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
 
     def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
