@@ -17,7 +17,7 @@ BASE = {"exceptions"}
 API = {"api", *BASE}
 HOOKS = {"hooks", "media", "get_provider_info", "_compat", *API}
 TRIGGERS = {"triggers", *HOOKS}
-SHARED = {"completion", "durable", *TRIGGERS}
+SHARED = {"assets", "completion", "durable", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hooks": HOOKS - {"hooks"},
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},
+    "assets": set(),
     "completion": SHARED,
     "operators": SHARED,
     "sensors": SHARED,

@@ -13,6 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout, TaskDeferralError
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
+from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     LONGEST,
@@ -90,7 +91,7 @@ class FalInvokeSensor(BaseSensorOperator):
         with failing_for_good():
             invocation = self._look()
             if invocation is not None and invocation.status.ended:
-                return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
+                return PokeReturnValue(True, self._home(context, invocation))
             if self.deferrable:
                 self._defer()
         return False
@@ -104,7 +105,7 @@ class FalInvokeSensor(BaseSensorOperator):
                 raise AirflowSensorTimeout(str(error)) from error
             except FalInvokeJobFailedError as error:
                 raise AirflowFailException(str(error)) from error
-            return bring_home(self.hook, invocation, self.output_path)
+            return self._home(context, invocation)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the sensor fails."""
@@ -114,7 +115,12 @@ class FalInvokeSensor(BaseSensorOperator):
             if isinstance(error.__cause__, FalInvokeTimeoutError):
                 raise
             with failing_for_good():
-                return bring_home(self.hook, last_look(self.hook, self.request_id, error), self.output_path)
+                return self._home(context, last_look(self.hook, self.request_id, error))
+
+    def _home(self, context: Context, invocation: Invocation) -> dict[str, Any]:
+        result = bring_home(self.hook, invocation, self.output_path)
+        announce(context, self.outlets, result)
+        return result
 
     def _look(self) -> Invocation | None:
         try:
