@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,6 +48,15 @@ def uri_of(path: str) -> str:
     :param path: a file's ``path``, such as ``s3://aws_default@bucket/key.png``.
     :return: ``s3://bucket/key.png``; a plain path becomes a ``file:`` URI.
     """
+    scheme, host, name = location(path)
     # Airflow drops what it takes for a fragment, and sorts what it takes for a query.
-    scheme, netloc, rest, *_ = urlsplit(path.replace("#", "%23").replace("?", "%3F"))
-    return f"{scheme or 'file'}://{netloc.rpartition('@')[2]}{rest}"
+    return f"{scheme}://{host}{name}".replace("#", "%23").replace("?", "%3F")
+
+
+def location(path: str) -> tuple[str, str, str]:
+    """Return a file's scheme, its host or bucket without the connection, and its name from the slash on."""
+    scheme, found, rest = path.partition("://")
+    if not found:
+        return "file", "", path
+    host = rest.partition("/")[0]
+    return scheme, host.rpartition("@")[2], rest[len(host) :]

@@ -37,6 +37,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.media import check_folder, without_inline
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeOperator(BaseOperator):
+class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
@@ -297,6 +298,7 @@ class FalInvokeOperator(BaseOperator):
             raise
         result["estimated_cost"] = self._estimate()
         announce(context, self.outlets, result)
+        self.brought_home = result
         ledger.done(invocation.request_id)
         return result
 

@@ -31,13 +31,14 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeSensor(BaseSensorOperator):
+class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     """Wait until a job is completed, and bring its result and its files home. Costs nothing but requests.
 
     A job that is done already is never deferred for. A job that failed fails the sensor for good: asking again
@@ -120,6 +121,7 @@ class FalInvokeSensor(BaseSensorOperator):
     def _home(self, context: Context, invocation: Invocation) -> dict[str, Any]:
         result = bring_home(self.hook, invocation, self.output_path)
         announce(context, self.outlets, result)
+        self.brought_home = result
         return result
 
     def _look(self) -> Invocation | None:
