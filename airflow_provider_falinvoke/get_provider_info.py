@@ -80,7 +80,14 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.hooks.falinvoke"]}],
-        "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.operators.falinvoke"]}],
+        "operators": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": [
+                    f"{package}.operators.{name}" for name in ("falinvoke", "typed", "image", "audio", "speech")
+                ],
+            }
+        ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.triggers.falinvoke"]}],
         "connection-types": [

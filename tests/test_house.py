@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
     "lineage": {"assets"},
     "completion": SHARED,
-    "operators": SHARED,
+    "operators": {"operators", *SHARED},
     "sensors": SHARED,
     "decorators": {"operators", *SHARED},
     "links": SHARED,
