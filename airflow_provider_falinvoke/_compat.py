@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -30,10 +31,16 @@ else:
             TaskDeferralTimeout,
         )
 
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # until Airflow 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "determine_kwargs",
 ]
