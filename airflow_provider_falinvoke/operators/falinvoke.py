@@ -17,6 +17,7 @@ from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
@@ -36,6 +37,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.media import check_folder, without_inline
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeOperator(BaseOperator):
+class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
@@ -152,19 +154,20 @@ class FalInvokeOperator(BaseOperator):
             self._push_request_id(context, request_id)
             # A result that came without an id is all there will ever be of it.
             if not self.wait_for_completion and request_id is not None:
+                announce(context, self.outlets, {"request_id": request_id, "model_id": order.request.model_id})
                 ledger.done(request_id)
                 return request_id
             invocation = completed(job.invocation)
             if not invocation.status.ended:
                 invocation = self._wait(job, order)
-            return self._home(invocation, ledger)
+            return self._home(context, invocation, ledger)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
             self.log.info("Resumed: the job %s is completed", invocation.request_id)
-            return self._home(invocation, Ledger.of(context, durable=self.durable))
+            return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
@@ -175,7 +178,7 @@ class FalInvokeOperator(BaseOperator):
             request_id = ti.xcom_pull(task_ids=self.task_id, key="request_id", map_indexes=ti.map_index)
             with failing_for_good():
                 invocation = last_look(self.hook, request_id, error)
-                return self._home(invocation, Ledger.of(context, durable=self.durable))
+                return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         try:
@@ -286,7 +289,7 @@ class FalInvokeOperator(BaseOperator):
             first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
         )
 
-    def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
+    def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
         try:
             result = bring_home(self.hook, invocation, self.output_path)
         except FalInvokeMediaGoneError:
@@ -294,6 +297,8 @@ class FalInvokeOperator(BaseOperator):
             ledger.done(invocation.request_id)
             raise
         result["estimated_cost"] = self._estimate()
+        announce(context, self.outlets, result)
+        self.brought_home = result
         ledger.done(invocation.request_id)
         return result
 
