@@ -192,17 +192,23 @@ class FalInvokeHook(BaseHook):
         try:
             return self._takes_the_key(self.list_models())
         except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
-            return False, str(error)
+            return self._failed_the_test(error)
 
     async def async_test_connection(self) -> tuple[bool, str]:
         """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
         try:
             return self._takes_the_key(await self.async_list_models())
         except (FalInvokeError, AirflowException) as error:  # as above
-            return False, str(error)
+            return self._failed_the_test(error)
 
     def _takes_the_key(self, models: list[str]) -> tuple[bool, str]:
         return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
+
+    def _failed_the_test(self, error: Exception) -> tuple[bool, str]:
+        if isinstance(error, FalInvokeConfigError):
+            # The Test button lends the connection a random name, which would tell its user nothing.
+            return False, str(error).replace(f"Connection {self.fal_conn_id!r}, field", "Field")
+        return False, f"{self._endpoint.base_url}: {error}" if self._endpoint else str(error)
 
     def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
