@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest test-browser browser chaos lint format clean
+.PHONY: help install demo test test-oldest test-browser browser chaos lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -56,5 +56,9 @@ format: install ## Mend style and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: install ## Build the documentation into site/, for a browser
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "file://$(CURDIR)/site/index.html"
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output
+	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site
