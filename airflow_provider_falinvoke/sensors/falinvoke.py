@@ -30,7 +30,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -92,11 +92,12 @@ class FalInvokeSensor(BaseSensorOperator):
             if invocation is not None and invocation.status.ended:
                 return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
             if self.deferrable:
-                self._defer()
+                self._defer(invocation.model_id if invocation is not None else None)
         return False
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        self.log.info("%s", story_of(event, request_id or self.request_id))
         with failing_for_good():
             try:
                 invocation = completed(read_event(event, self.hook, request_id or self.request_id))
@@ -126,10 +127,10 @@ class FalInvokeSensor(BaseSensorOperator):
             self.log.warning("%s", error)
             return None
 
-    def _defer(self) -> None:
+    def _defer(self, model_id: str | None) -> None:
         now = time.time()
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
@@ -139,6 +140,7 @@ class FalInvokeSensor(BaseSensorOperator):
                 first_look_at=safe_first_look_at(now),
                 poll_interval=poll_interval_of(self.poll_interval),
                 max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
+                model_id=model_id,
             ),
             method_name="execute_complete",
             kwargs={"request_id": self.request_id},
