@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 BASE = {"exceptions"}
 API = {"api", *BASE}
-HOOKS = {"hooks", "media", "get_provider_info", "_compat", *API}
+HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
 TRIGGERS = {"triggers", *HOOKS}
 SHARED = {"assets", "completion", "durable", "lineage", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "emulator": {"emulator"},
     "api": API,
     "media": API,
+    "metrics": {"_compat", *API},
     "hooks": HOOKS - {"hooks"},
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},

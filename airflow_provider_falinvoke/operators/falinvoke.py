@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
@@ -39,7 +40,7 @@ from airflow_provider_falinvoke.exceptions import (
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.media import check_folder, without_inline
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -142,6 +143,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | str | None:
         """Take up the job of an earlier try, or submit it; then, unless told otherwise, wait for it."""
+        metrics.about(str(self.model_id))
         with failing_for_good():
             order = self._order()
             ledger = Ledger.of(context, durable=self.durable)
@@ -164,13 +166,14 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
-            self.log.info("Resumed: the job %s is completed", invocation.request_id)
             return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
+        metrics.about(str(self.model_id))
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
@@ -222,7 +225,13 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             return None
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
-        self.log.info("Taking up the job %s of an earlier try: %s", record.request_id, invocation.status.value)
+        self.log.info(
+            "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
+            record.request_id,
+            now - record.submitted_at,
+            invocation.status.value,
+        )
+        metrics.resumed()
         ledger.submitted(record.request_id, record.submitted_at, deadline)
         return _Job(invocation, record.submitted_at, deadline, looked_at=now)
 
@@ -266,7 +275,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
-                self.log.info("Waiting for %s without this worker slot", request_id)
+                self.log.info(
+                    "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
+                    now - job.submitted_at,
+                    request_id,
+                )
                 self.defer(
                     trigger=FalInvokeTrigger(
                         fal_conn_id=self.fal_conn_id,
@@ -276,6 +289,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
+                        model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
                     kwargs={"request_id": request_id},

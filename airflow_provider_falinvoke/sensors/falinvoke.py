@@ -32,7 +32,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -94,11 +94,12 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
             if invocation is not None and invocation.status.ended:
                 return PokeReturnValue(True, self._home(context, invocation))
             if self.deferrable:
-                self._defer()
+                self._defer(invocation.model_id if invocation is not None else None)
         return False
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        self.log.info("%s", story_of(event, request_id or self.request_id))
         with failing_for_good():
             try:
                 invocation = completed(read_event(event, self.hook, request_id or self.request_id))
@@ -134,10 +135,10 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
             self.log.warning("%s", error)
             return None
 
-    def _defer(self) -> None:
+    def _defer(self, model_id: str | None) -> None:
         now = time.time()
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
@@ -147,6 +148,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
                 first_look_at=safe_first_look_at(now),
                 poll_interval=poll_interval_of(self.poll_interval),
                 max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
+                model_id=model_id,
             ),
             method_name="execute_complete",
             kwargs={"request_id": self.request_id},
