@@ -83,9 +83,19 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.hooks.falinvoke"]}],
-        "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.operators.falinvoke"]}],
+        "operators": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": [f"{package}.operators.falinvoke", f"{package}.operators.batch"],
+            }
+        ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],
-        "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.triggers.falinvoke"]}],
+        "triggers": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": [f"{package}.triggers.falinvoke", f"{package}.triggers.batch"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,

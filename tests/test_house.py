@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 BASE = {"exceptions"}
 API = {"api", *BASE}
 HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
-TRIGGERS = {"triggers", *HOOKS}
+BATCH = {"batch", "completion", "durable", *HOOKS}
+TRIGGERS = {"triggers", "batch", *HOOKS}
 SHARED = {"assets", "completion", "durable", "lineage", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -33,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "durable": {"_compat", *API},
     "assets": set(),
     "lineage": {"assets"},
-    "completion": SHARED,
+    "completion": SHARED - {"triggers", "batch"},
+    "batch": BATCH,
     "operators": SHARED,
     "sensors": SHARED,
     "decorators": {"operators", *SHARED},
@@ -94,7 +96,7 @@ def test_parsing_a_dag_file_imports_nothing_heavy() -> None:
         "import sys, airflow.sdk, airflow.triggers.base\n"
         "from airflow.sdk import BaseOperator, BaseSensorOperator, BaseHook, PokeReturnValue\n"
         "before = set(sys.modules)\n"
-        f"import {PACKAGE}.operators.falinvoke, {PACKAGE}.sensors.falinvoke\n"
+        f"import {PACKAGE}.operators.falinvoke, {PACKAGE}.operators.batch, {PACKAGE}.sensors.falinvoke\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     ).split()
     heavy = {

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
-from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
@@ -141,23 +141,10 @@ def safe_first_look_at(now: float) -> float:
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
     data = None
-    if not _is_longer(invocation.output, MAX_EVENT_BYTES):
+    if not is_longer(invocation.output, MAX_EVENT_BYTES):
         with suppress(ValueError):  # nested too deeply for pydantic
             data = invocation.model_dump(mode="json")
     return {"status": "completed", "request_id": request_id, "invocation": data}
-
-
-def _is_longer(value: Any, limit: int) -> bool:
-    """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
-    waiting, length = [value], 0
-    while waiting and length <= limit:
-        node = waiting.pop()
-        length += len(node) if isinstance(node, str) else 8
-        if isinstance(node, dict):
-            waiting += [*node.keys(), *node.values()]
-        elif isinstance(node, list):
-            waiting += node
-    return length > limit
 
 
 def failed_event(request_id: str, error: FalInvokeError) -> dict[str, Any]:
