@@ -116,9 +116,7 @@ class Emulator:
             raise
         self._ports = (api_socket.getsockname()[1], media_socket.getsockname()[1])
         shown_host = f"[{self._host}]" if ":" in self._host else self._host
-        self._state.api_url, self._state.media_url = (
-            f"{self._schema}://{shown_host}:{port}" for port in self._ports
-        )
+        self._state.api_url, self._state.media_url = (f"{self._schema}://{shown_host}:{port}" for port in self._ports)
         origins = ((api_socket, Controlled(self._state)), (media_socket, Media(self._state)))
         self._server = ServerThread([(listener, app_of(origin)) for listener, origin in origins], self._tls)
         self._server.start()
