@@ -71,7 +71,7 @@ class InvokeRequest(BaseModel):
         :raises FalInvokeInputError: if a field is missing, of a wrong type or out of its bounds; it names them all.
         """
         try:
-            request = cls(model_id=model_id, input=_object_of(input), tags=tags)
+            request = cls(model_id=model_id, input=object_of(input), tags=tags)
         except ValidationError as error:
             raise FalInvokeInputError(_sentence(error)) from None
         checks = input_type(request.model_id)
@@ -126,7 +126,20 @@ class Invocation(BaseModel):
         return round((self.completed_at - self.created_at).total_seconds(), 3)
 
 
-def _object_of(value: Any) -> Any:
+def is_longer(value: Any, limit: int) -> bool:
+    """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
+    waiting, length = [value], 0
+    while waiting and length <= limit:
+        node = waiting.pop()
+        length += len(node) if isinstance(node, str) else 8
+        if isinstance(node, dict):
+            waiting += [*node.keys(), *node.values()]
+        elif isinstance(node, list):
+            waiting += node
+    return length > limit
+
+
+def object_of(value: Any) -> Any:
     """Read a JSON object out of a string, because a template that yields a dict is rendered to its text."""
     if not isinstance(value, str):
         return value
