@@ -15,6 +15,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.docs.blocks import ROOT, Block
 from tests.support.dags import run_dag, store
@@ -44,7 +45,7 @@ class Session:
         self.names: dict[str, Any] = {"__name__": "__page__"}
         self._folder = home
         self._emulators: list[subprocess.Popen[str]] = []
-        self._origin = ""
+        self._ports: dict[str, str] = {}
         self._unused: list[Block] = []
         (home / "airflow").mkdir()
         with (
@@ -100,12 +101,12 @@ class Session:
         if block.title:
             path = self._folder / block.title.replace("~/", f"{self.home}/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.code.replace("/tmp/", f"{self.home}/tmp/"))
+            path.write_text(self._here(block.code))
             self._unused.append(block)
 
     def _python(self, block: Block) -> None:
         """Execute a block that has no file of its own; a file is written, and waits for a command that uses it."""
-        code = block.code.replace("/tmp/", f"{self.home}/tmp/")
+        code = self._here(block.code)
         if block.title:
             compile(code, str(block), "exec")
             return
@@ -120,12 +121,17 @@ class Session:
         """Execute Python within a DAG, and run that DAG, if the block puts tasks into it, and those that it makes."""
         from airflow.sdk import DAG
 
-        before = set(map(id, self.names.values()))
+        dags: list[DAG] = []
+        enter = DAG.__enter__
+
+        def watched(dag: DAG) -> DAG:
+            dags.append(dag)
+            return enter(dag)
+
         around = DAG(f"docs_line_{block.line}", schedule=None, start_date=datetime(2026, 1, 1))
-        with around:
+        with mock.patch.object(DAG, "__enter__", watched), around:  # a DAG need not have a name in its file
             exec(compile(code, str(path), "exec"), self.names)
-        made = [value for value in self.names.values() if isinstance(value, DAG) and id(value) not in before]
-        for dag in {id(dag): dag for dag in [*made, around] if dag.tasks}.values():
+        for dag in [dag for dag in dags if dag.tasks]:
             store(dag)
             ran = run_dag(dag)
             assert ran.state == "success", f"{block}: {ran}"
@@ -135,27 +141,30 @@ class Session:
             self._command(block, command)
 
     def _command(self, block: Block, command: str) -> None:
+        command = self._here(command)
         plain = re.sub(r"^(\w+=\S+ )+", "", command)
         first = plain.split()[0]
         if plain.startswith("make "):
-            (target,) = plain.split()[1:]
             done = subprocess.run(
-                ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+                ["make", "-n", *plain.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
             )
-        elif plain.startswith(("pip install ", "python3 -m venv ", ". ")):
+        elif plain.startswith("pip install "):
             return _read_installation(block, plain)
-        elif plain.startswith(f"python -m {'airflow_provider_falinvoke.emulator'}"):
+        elif plain.startswith(". "):  # a virtual environment: the tests' own is there already
+            return None
+        elif plain.startswith("python -m airflow_provider_falinvoke.emulator"):
             return self._start_emulator(block, command)
-        elif first in STATEFUL:
+        elif first in STATEFUL or plain.startswith("python3 -m venv "):
+            command = command.replace("python3 -m venv", "mkdir -p")
             done = self._bash(f"{command}\nprintf '\\0'; pwd; env -0")
             folder, *variables = done.stdout.partition("\0")[2].split("\0")
             folder, _, variable = folder.partition("\n")
             self._folder = Path(folder)
             self._environment = dict(item.split("=", 1) for item in [variable, *variables] if "=" in item)
+        elif ENDLESS.search(plain):
+            return _parse_airflow(plain)
         elif first in ("airflow", "pytest", "python", "curl", "ls"):
-            endless = ENDLESS.search(plain)
-            command = re.sub(r"http://127\.0\.0\.1:\d+", self._origin, command) if self._origin else command
-            done = self._bash(f"{endless[0]} --help" if endless else command)
+            done = self._bash(command)
             if first == "pytest" or plain.startswith("airflow dags test"):
                 self._unused.clear()
         else:
@@ -163,9 +172,18 @@ class Session:
         assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
         return None
 
+    def _here(self, code: str) -> str:
+        """Return the code with what a page takes for granted replaced: free ports, and a /tmp that is nobody else's."""
+        for port, actual in self._ports.items():
+            code = code.replace(port, actual)
+        already = re.escape(str(self.home).removeprefix("/tmp/"))
+        return re.sub(f"/tmp/(?!{already})", f"{self.home}/tmp/", code)
+
     def _start_emulator(self, block: Block, command: str) -> None:
+        # The page's port may be taken on this machine; without one, it shows what it happened to print.
+        command, found = re.subn(r"--port (\d+)", "--port 0", command)
         emulator = subprocess.Popen(
-            shlex.split(command.replace("python", sys.executable, 1)),
+            [sys.executable, *shlex.split(command)[1:], "--quiet"],
             cwd=self._folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -175,7 +193,13 @@ class Session:
         assert emulator.stdout is not None
         said = emulator.stdout.readline()
         assert said.startswith("API:"), f"{block}: {said}"
-        self._origin = said.split()[1]
+        shown = (
+            re.search(r"--port (\d+)", block.code)
+            if found
+            else re.search(r"127\.0\.0\.1:(\d+)", block.page.read_text())
+        )
+        if shown:
+            self._ports[shown[1]] = said.split()[1].rpartition(":")[2]
 
     def _bash(self, script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -205,6 +229,16 @@ def commands_of(code: str) -> list[str]:
             waiting = ""
     assert not waiting, f"unfinished: {waiting}"
     return commands
+
+
+def _parse_airflow(command: str) -> None:
+    """Check the arguments of an Airflow command that is not run.
+
+    :raises SystemExit: they are wrong.
+    """
+    from airflow.cli.cli_parser import get_parser
+
+    get_parser().parse_args(shlex.split(command)[1:])
 
 
 def _read_installation(block: Block, command: str) -> None:

@@ -77,12 +77,13 @@ def block(language: str, code: str) -> Block:
         block("sh", "make no-such-target"),
         block("sh", "pip install airflow-provider-falinvoke[no-such-extra]"),
         block("sh", "airflow no-such-command"),
+        block("sh", "airflow scheduler --no-such-option"),
         block("sh", "rm -rf everything"),
     ],
     ids=lambda wrong: wrong.code.split("\n")[0],
 )
 def test_a_block_that_cannot_be_right_fails(wrong: Block, session: Session) -> None:
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, ValueError, SystemExit)):
         session.perform(wrong)
 
 
