@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         AirflowSensorTimeout,
         TaskDeferralError,
         TaskDeferralTimeout,
+        TaskDeferred,
     )
 else:
     try:
@@ -20,6 +21,7 @@ else:
             AirflowSensorTimeout,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
     except ImportError:  # Airflow 3.1 has them in the core alone
         from airflow.exceptions import (
@@ -28,6 +30,7 @@ else:
             AirflowSensorTimeout,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
 
 __all__ = [
@@ -36,4 +39,5 @@ __all__ = [
     "AirflowSensorTimeout",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "TaskDeferred",
 ]
