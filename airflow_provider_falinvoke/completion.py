@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
@@ -40,6 +41,14 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, output_path: str | N
             "The output holds a file itself (sync_mode), which does not go into XCom; set output_path to keep it. %s",
             by_hand(invocation.request_id) if invocation.request_id else "",
         )
+    hook.log.info(
+        "The job %s%s is home: %s s by the API's times, %d files saved",
+        invocation.request_id,
+        f" of {invocation.model_id}" if invocation.model_id else "",
+        "unknown" if invocation.seconds is None else invocation.seconds,
+        len(files),
+    )
+    metrics.completed(invocation)
     return {
         "request_id": invocation.request_id,
         "model_id": invocation.model_id,
@@ -61,10 +70,14 @@ def failing_for_good() -> Iterator[None]:
     """
     try:
         yield
-    except FalInvokeError as error:
-        if error.may_pass:
-            raise
-        raise AirflowFailException(str(error)) from error
+    except Exception as error:
+        # A sensor turns some of them into Airflow's own.
+        ours = error if isinstance(error, FalInvokeError) else error.__cause__
+        if isinstance(ours, FalInvokeError):
+            metrics.failed(ours)
+        if isinstance(error, FalInvokeError) and not error.may_pass:
+            raise AirflowFailException(str(error)) from error
+        raise
 
 
 def seconds_of(name: str, value: Any, *, least: float = 0.0) -> float:

@@ -43,7 +43,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "prices": {
         "label": "Prices",
-        "schema": {"type": ["string", "null"]},
+        # Not "object": Airflow's field for JSON rewrites the text and moves the cursor while one types.
+        "schema": {"type": ["string", "null"], "format": "multiline"},
         "description": 'What models cost, as JSON: {"fal-ai/fast-sdxl": {"per_image": 0.003}}; also per_megapixel, '
         "per_second, per_1000_characters. For estimates and max_cost.",
     },
@@ -60,6 +61,8 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "placeholders": {
         "host": "https://inference.do-ai.run",
         "schema": "https",
+        # These answer "Bad Request" to the test of any stored connection without a port (apache/airflow #73298).
+        "port": "443 (type it: Test in Airflow 3.3.1 and 3.3.2 wants it)",
         "password": "a DigitalOcean model access key, or an API token",
     },
 }
@@ -83,7 +86,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": INTEGRATION,
-                "python-modules": [f"{package}.operators.falinvoke", f"{package}.operators.batch"],
+                "python-modules": [
+                    f"{package}.operators.{name}"
+                    for name in ("falinvoke", "batch", "typed", "image", "audio", "speech")
+                ],
             }
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],

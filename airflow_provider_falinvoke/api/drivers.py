@@ -18,6 +18,8 @@ from airflow_provider_falinvoke.api.pacing import Gate, backoff
 
 Clock = Callable[[], float]
 HttpClient = httpx.Client
+#: Told of each request that was sent, and what became of it.
+Observer = Callable[[Send, Outcome], object]
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
@@ -35,17 +37,26 @@ _NEVER_ARRIVED = (
 
 
 def run(
-    call: Call[T], client: httpx.Client, *, clock: Clock = time.time, sleep: Callable[[float], object] = time.sleep
+    call: Call[T],
+    client: httpx.Client,
+    *,
+    clock: Clock = time.time,
+    sleep: Callable[[float], object] = time.sleep,
+    observe: Observer | None = None,
 ) -> T:
     """Perform ``call``, blocking, and return what it returns.
 
     :param clock: gives the time in epoch seconds.
     :param sleep: waits for so many seconds.
+    :param observe: is told of each request.
     """
     try:
         step = next(call)
         while True:
-            step = call.send(_perform(step, client, clock, sleep))
+            outcome = _perform(step, client, clock, sleep)
+            if observe is not None and isinstance(step, Send):
+                observe(step, outcome)
+            step = call.send(outcome)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -58,6 +69,7 @@ async def arun(
     clock: Clock = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     gate: Gate | None = None,
+    observe: Observer | None = None,
 ) -> T:
     """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does.
 
@@ -68,7 +80,10 @@ async def arun(
         while True:
             if gate is not None and isinstance(step, Send):
                 await sleep(gate.reserve(now := clock()) - now)
-            step = call.send(await _aperform(step, client, clock, sleep))
+            outcome = await _aperform(step, client, clock, sleep)
+            if observe is not None and isinstance(step, Send):
+                observe(step, outcome)
+            step = call.send(outcome)
     except StopIteration as stop:
         result: T = stop.value
         return result

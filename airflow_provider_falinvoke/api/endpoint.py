@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_falinvoke.api.pricing import Price
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError
@@ -23,7 +24,10 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 def _from_json(value: Any) -> Any:
     # The connection form has text fields alone.
-    return json.loads(value) if isinstance(value, str) else value
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise PydanticCustomError("json", "it is not JSON: {reason}", {"reason": str(error)}) from None
 
 
 class ConnectionExtra(BaseModel):

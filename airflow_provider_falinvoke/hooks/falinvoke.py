@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.drivers import (
@@ -30,7 +31,7 @@ from airflow_provider_falinvoke.media import SavedFile, save_media
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_provider_falinvoke.api.outcomes import Call, T
+    from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Send, T
 
 #: How long to wait for a job where the caller does not say.
 DEFAULT_TIMEOUT = 3600.0
@@ -57,6 +58,8 @@ class FalInvokeHook(BaseHook):
         super().__init__()
         self.fal_conn_id = fal_conn_id
         self._endpoint: Endpoint | None = None
+        #: Requests that this hook sent.
+        self.requests = 0
 
     def submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
         """Submit a job: ``POST /v1/async-invoke``. **Each call that returns is one paid job.**
@@ -79,11 +82,11 @@ class FalInvokeHook(BaseHook):
         """Submit a job, awaiting; see :meth:`submit`."""
         request = InvokeRequest.build(model_id, input, tags)
         patience = (await self.async_endpoint()).extra.submit_patience
-        return await self._arun(protocol.submit(request, patience=patience))
+        return await self._arun(self._submit(request, patience))
 
     def submit_request(self, request: InvokeRequest) -> Invocation:
         """Submit a request that was checked before; see :meth:`submit`."""
-        return self._run(protocol.submit(request, patience=self.endpoint.extra.submit_patience))
+        return self._run(self._submit(request, self.endpoint.extra.submit_patience))
 
     def get(self, request_id: str, *, patience: float = GET_PATIENCE, is_new: bool = False) -> Invocation:
         """Ask for an invocation: ``GET /v1/async-invoke/{request_id}``, status and result in one request.
@@ -171,7 +174,10 @@ class FalInvokeHook(BaseHook):
         call = protocol.wait_briefly(
             request_id, submitted_at=submitted_at, until=until, schedule=schedule or PollSchedule()
         )
-        return self._run(call)
+        invocation = self._run(call)
+        if invocation is not None:
+            metrics.waited(time.time() - submitted_at)
+        return invocation
 
     def list_models(self, *, patience: float = 0.0) -> list[str]:
         """Return the ids of the host's models, free of charge; the fal models are not among them.
@@ -192,17 +198,23 @@ class FalInvokeHook(BaseHook):
         try:
             return self._takes_the_key(self.list_models())
         except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
-            return False, str(error)
+            return self._failed_the_test(error)
 
     async def async_test_connection(self) -> tuple[bool, str]:
         """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
         try:
             return self._takes_the_key(await self.async_list_models())
         except (FalInvokeError, AirflowException) as error:  # as above
-            return False, str(error)
+            return self._failed_the_test(error)
 
     def _takes_the_key(self, models: list[str]) -> tuple[bool, str]:
         return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
+
+    def _failed_the_test(self, error: Exception) -> tuple[bool, str]:
+        if isinstance(error, FalInvokeConfigError):
+            # The Test button lends the connection a random name, which would tell its user nothing.
+            return False, str(error).replace(f"Connection {self.fal_conn_id!r}, field", "Field")
+        return False, f"{self._endpoint.base_url}: {error}" if self._endpoint else str(error)
 
     def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
@@ -249,6 +261,13 @@ class FalInvokeHook(BaseHook):
         )
 
     @staticmethod
+    def _submit(request: InvokeRequest, patience: float) -> Call[Invocation]:
+        metrics.about(request.model_id)
+        invocation = yield from protocol.submit(request, patience=patience)
+        metrics.submitted()
+        return invocation
+
+    @staticmethod
     def _wait(
         request_id: str,
         *,
@@ -259,25 +278,34 @@ class FalInvokeHook(BaseHook):
         first_look_at: float,
     ) -> Call[Invocation]:
         now = time.time()
-        return protocol.wait(
+        submitted_at = now if submitted_at is None else submitted_at
+        invocation = yield from protocol.wait(
             request_id,
-            submitted_at=now if submitted_at is None else submitted_at,
+            submitted_at=submitted_at,
             deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
             schedule=schedule or PollSchedule(),
             first_look_at=first_look_at,
         )
+        metrics.waited(time.time() - submitted_at)
+        return invocation
 
     def _run(self, call: Call[T]) -> T:
         endpoint = self.endpoint
         self._load_certificates(endpoint)
         with open_client(endpoint) as client:
-            return run(call, client)
+            return run(call, client, observe=self._observe)
 
     async def _arun(self, call: Call[T]) -> T:
         endpoint = await self.async_endpoint()
         await asyncio.to_thread(self._load_certificates, endpoint)
+        await metrics.make_ready()
         async with open_async_client(endpoint) as client:
-            return await arun(call, client, gate=_gate_of(self.fal_conn_id, endpoint.extra.requests_per_minute))
+            gate = _gate_of(self.fal_conn_id, endpoint.extra.requests_per_minute)
+            return await arun(call, client, gate=gate, observe=self._observe)
+
+    def _observe(self, step: Send, outcome: Outcome) -> None:
+        self.requests += 1
+        metrics.requested(self.fal_conn_id, step, outcome)
 
     def _load_certificates(self, endpoint: Endpoint) -> None:
         try:

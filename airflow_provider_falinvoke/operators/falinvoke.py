@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
@@ -36,14 +38,15 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.media import check_folder, without_inline
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeOperator(BaseOperator):
+class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
@@ -140,6 +143,7 @@ class FalInvokeOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | str | None:
         """Take up the job of an earlier try, or submit it; then, unless told otherwise, wait for it."""
+        metrics.about(str(self.model_id))
         with failing_for_good():
             order = self._order()
             ledger = Ledger.of(context, durable=self.durable)
@@ -152,22 +156,24 @@ class FalInvokeOperator(BaseOperator):
             self._push_request_id(context, request_id)
             # A result that came without an id is all there will ever be of it.
             if not self.wait_for_completion and request_id is not None:
+                announce(context, self.outlets, {"request_id": request_id, "model_id": order.request.model_id})
                 ledger.done(request_id)
                 return request_id
             invocation = completed(job.invocation)
             if not invocation.status.ended:
                 invocation = self._wait(job, order)
-            return self._home(invocation, ledger)
+            return self._home(context, invocation, ledger)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
-            self.log.info("Resumed: the job %s is completed", invocation.request_id)
-            return self._home(invocation, Ledger.of(context, durable=self.durable))
+            return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
+        metrics.about(str(self.model_id))
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
@@ -175,7 +181,7 @@ class FalInvokeOperator(BaseOperator):
             request_id = ti.xcom_pull(task_ids=self.task_id, key="request_id", map_indexes=ti.map_index)
             with failing_for_good():
                 invocation = last_look(self.hook, request_id, error)
-                return self._home(invocation, Ledger.of(context, durable=self.durable))
+                return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         try:
@@ -183,8 +189,11 @@ class FalInvokeOperator(BaseOperator):
         except Exception:
             self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
 
+    def _request(self) -> InvokeRequest:
+        return InvokeRequest.build(self.model_id, self.input, self.tags)
+
     def _order(self) -> _Order:
-        request = InvokeRequest.build(self.model_id, self.input, self.tags)
+        request = self._request()
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
@@ -219,7 +228,13 @@ class FalInvokeOperator(BaseOperator):
             return None
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
-        self.log.info("Taking up the job %s of an earlier try: %s", record.request_id, invocation.status.value)
+        self.log.info(
+            "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
+            record.request_id,
+            now - record.submitted_at,
+            invocation.status.value,
+        )
+        metrics.resumed()
         ledger.submitted(record.request_id, record.submitted_at, deadline)
         return _Job(invocation, record.submitted_at, deadline, looked_at=now)
 
@@ -263,7 +278,11 @@ class FalInvokeOperator(BaseOperator):
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
-                self.log.info("Waiting for %s without this worker slot", request_id)
+                self.log.info(
+                    "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
+                    now - job.submitted_at,
+                    request_id,
+                )
                 self.defer(
                     trigger=FalInvokeTrigger(
                         fal_conn_id=self.fal_conn_id,
@@ -273,6 +292,7 @@ class FalInvokeOperator(BaseOperator):
                         first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
+                        model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
                     kwargs={"request_id": request_id},
@@ -286,7 +306,7 @@ class FalInvokeOperator(BaseOperator):
             first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
         )
 
-    def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
+    def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
         try:
             result = bring_home(self.hook, invocation, self.output_path)
         except FalInvokeMediaGoneError:
@@ -294,12 +314,14 @@ class FalInvokeOperator(BaseOperator):
             ledger.done(invocation.request_id)
             raise
         result["estimated_cost"] = self._estimate()
+        announce(context, self.outlets, result)
+        self.brought_home = result
         ledger.done(invocation.request_id)
         return result
 
     def _estimate(self) -> float | None:
         try:
-            return estimate(InvokeRequest.build(self.model_id, self.input, self.tags), self._prices())
+            return estimate(self._request(), self._prices())
         except FalInvokeError as error:
             # The job is done: what its parameters would render to by now is not worth its result.
             self.log.warning("The cost cannot be estimated any more: %s", error)

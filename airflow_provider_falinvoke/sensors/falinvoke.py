@@ -13,6 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout, TaskDeferralError
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
+from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     LONGEST,
@@ -30,13 +31,14 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
+from airflow_provider_falinvoke.lineage import ReportsLineage
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeSensor(BaseSensorOperator):
+class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     """Wait until a job is completed, and bring its result and its files home. Costs nothing but requests.
 
     A job that is done already is never deferred for. A job that failed fails the sensor for good: asking again
@@ -90,13 +92,14 @@ class FalInvokeSensor(BaseSensorOperator):
         with failing_for_good():
             invocation = self._look()
             if invocation is not None and invocation.status.ended:
-                return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
+                return PokeReturnValue(True, self._home(context, invocation))
             if self.deferrable:
-                self._defer()
+                self._defer(invocation.model_id if invocation is not None else None)
         return False
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        self.log.info("%s", story_of(event, request_id or self.request_id))
         with failing_for_good():
             try:
                 invocation = completed(read_event(event, self.hook, request_id or self.request_id))
@@ -104,7 +107,7 @@ class FalInvokeSensor(BaseSensorOperator):
                 raise AirflowSensorTimeout(str(error)) from error
             except FalInvokeJobFailedError as error:
                 raise AirflowFailException(str(error)) from error
-            return bring_home(self.hook, invocation, self.output_path)
+            return self._home(context, invocation)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the sensor fails."""
@@ -114,7 +117,13 @@ class FalInvokeSensor(BaseSensorOperator):
             if isinstance(error.__cause__, FalInvokeTimeoutError):
                 raise
             with failing_for_good():
-                return bring_home(self.hook, last_look(self.hook, self.request_id, error), self.output_path)
+                return self._home(context, last_look(self.hook, self.request_id, error))
+
+    def _home(self, context: Context, invocation: Invocation) -> dict[str, Any]:
+        result = bring_home(self.hook, invocation, self.output_path)
+        announce(context, self.outlets, result)
+        self.brought_home = result
+        return result
 
     def _look(self) -> Invocation | None:
         try:
@@ -126,10 +135,10 @@ class FalInvokeSensor(BaseSensorOperator):
             self.log.warning("%s", error)
             return None
 
-    def _defer(self) -> None:
+    def _defer(self, model_id: str | None) -> None:
         now = time.time()
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
@@ -139,6 +148,7 @@ class FalInvokeSensor(BaseSensorOperator):
                 first_look_at=safe_first_look_at(now),
                 poll_interval=poll_interval_of(self.poll_interval),
                 max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
+                model_id=model_id,
             ),
             method_name="execute_complete",
             kwargs={"request_id": self.request_id},

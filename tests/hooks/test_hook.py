@@ -217,6 +217,7 @@ def test_the_default_host_is_the_vendors(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"host": "https://user:secret@x"}, "host", "password"),
         ({"extra": '{"no_such_thing": 1}'}, "extra.no_such_thing", "Extra inputs"),
         ({"extra": '{"read_timeout": "soon"}'}, "extra.read_timeout", "valid number"),
+        ({"extra": {"prices": "0.003 each"}}, "extra.prices", "it is not JSON"),
         ({"extra": {"ca_bundle": "/no/such/file.pem"}}, "extra.ca_bundle", "/no/such/file.pem"),
     ],
 )
@@ -231,7 +232,7 @@ def test_a_wrong_connection_is_named_with_its_field(
     assert words in str(caught.value)
     assert emulator.requests == []
     good, said = call("test_connection")
-    assert (good, said) == (False, str(caught.value))
+    assert (good, said) == (False, str(caught.value).replace("Connection 'falinvoke_default', field", "Field"))
 
 
 @pytest.mark.parametrize("extra", ["nonsense", "[1]"])
@@ -255,6 +256,7 @@ def test_a_wrong_key_is_named_by_the_test(call: Caller, emulator: Emulator, conn
     connect(password="wrong-key")
     good, said = call("test_connection")
     assert not good
+    assert said.startswith(emulator.url)
     assert "401" in said
     assert "password field" in said
     assert "wrong-key" not in said
@@ -269,9 +271,10 @@ def test_a_closed_port_is_named_by_the_test(call: Caller, connect: Connect) -> N
 
 
 def test_a_host_that_does_not_exist_is_named_by_the_test(call: Caller, connect: Connect) -> None:
-    connect(host="https://api.invalid", schema=None, port=None)
+    connect(host="https://api.invalid", schema=None, port=443)
     good, said = call("test_connection")
     assert not good
+    assert said.startswith("https://api.invalid: ")
     assert "ConnectError" in said
 
 

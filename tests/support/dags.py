@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
 _numbers = itertools.count(1)
@@ -69,8 +70,11 @@ def store(dag: DAG) -> None:
     SerializedDagModel.write_dag(lazy, bundle_name="dags-folder")
 
 
-def run_dag(dag: DAG) -> Ran:
-    """Run a DAG that Airflow knows."""
+def run_dag(dag: DAG, start: Callable[[DAG], DagRun] | None = None) -> Ran:
+    """Run a DAG that Airflow knows.
+
+    :param start: makes a run and runs it to its end in this process; ``dag.test()`` by default.
+    """
     from unittest import mock
 
     from airflow.sdk.execution_time import supervisor
@@ -98,7 +102,7 @@ def run_dag(dag: DAG) -> Ran:
         mock.patch.object(FalInvokeTrigger, "run", watched_run),
         mock.patch.object(supervisor, "run_task_in_process", watched_task),
     ):
-        run = dag.test()
+        run = start(dag) if start else dag.test()
     ran = Ran(str(run.state.value if hasattr(run.state, "value") else run.state), deferred=deferred, errors=errors)
     for ti in run.get_task_instances():
         mapped = ti.map_index >= 0

@@ -1,0 +1,267 @@
+"""What a task made reaches the asset events of its outlets, on every way by which a task ends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke._compat import TaskDeferralTimeout
+from airflow_provider_falinvoke.assets import announce, manifest, uri_of
+from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
+from dags_examples.demo import run_for_its_assets
+from tests.support.dags import run_dag, run_tasks, store
+from tests.support.execution import Context, execute, operator
+
+FAST, SHORT, SLOW = "fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/flux/slow"
+SMALL = {"prompt": "a fox", "image_size": {"width": 32, "height": 32}}
+
+_numbers = itertools.count(1)
+
+
+def asset(kind: str = "picture") -> Any:
+    """Return an asset that no other test knows."""
+    from airflow.sdk import Asset
+
+    return Asset(f"test_{kind}_{next(_numbers)}")
+
+
+def draw(**changes: Any) -> Any:
+    given = {"task_id": "draw", "model_id": SHORT, "input": SMALL, "poll_interval": 0.05, **changes}
+    return FalInvokeOperator(**given)
+
+
+def events(*, asset: Any = None, alias: Any = None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the events that Airflow recorded, each with its asset's URI and its extra."""
+    from airflow.models.asset import AssetAliasModel, AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    wanted = (
+        select(AssetEvent, AssetModel.uri)
+        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+        .order_by(AssetEvent.id)
+    )
+    if asset is not None:
+        wanted = wanted.where(AssetModel.uri == asset.uri)
+    if alias is not None:
+        wanted = wanted.where(AssetEvent.source_aliases.any(AssetAliasModel.name == alias.name))
+    with create_session() as session:
+        return [(uri, event.extra) for event, uri in session.execute(wanted)]
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("s3://aws_default@bucket/a/b.png", "s3://bucket/a/b.png"),
+        ("s3://bucket/a@b/c.png", "s3://bucket/a@b/c.png"),
+        ("gs://google@bucket/b.png", "gs://bucket/b.png"),
+        ("file:///tmp/a b.png", "file:///tmp/a b.png"),
+        ("/tmp/a.png", "file:///tmp/a.png"),
+        ("s3://bucket/take #1?.png", "s3://bucket/take %231%3F.png"),
+    ],
+)
+def test_a_file_is_known_by_its_uri_whatever_connection_wrote_it(path: str, uri: str) -> None:
+    from airflow.sdk import Asset
+
+    assert uri_of(path) == uri
+    assert Asset(uri=uri).uri == uri, "Airflow takes it as it is"
+
+
+def test_the_manifest_is_the_result_without_the_models_output() -> None:
+    result = {"request_id": "r", "files": [{"path": "/a"}], "output": {"images": ["https://expires"]}}
+    assert manifest(result) == {"request_id": "r", "files": [{"path": "/a"}]}
+
+
+def test_what_is_no_asset_is_left_alone() -> None:
+    context = Context()
+    announce(context, [object(), "s3://a/b"], {"files": []})  # type: ignore[arg-type]  # a context of the test's
+    assert "outlet_events" not in context
+
+
+@pytest.mark.usefixtures("airflow_db", "quick_deferral")
+class TestInAirflow:
+    @pytest.mark.parametrize(
+        "way",
+        [{"model_id": FAST}, {"deferrable": False}, {"defer_after": 0}],
+        ids=["at once", "after a wait on the worker", "after a deferral"],
+    )
+    def test_the_event_of_an_asset_carries_the_manifest(
+        self, way: dict[str, Any], emulator: Emulator, tmp_path: Path
+    ) -> None:
+        picture = asset()
+        ran = run_tasks(lambda: draw(outlets=[picture], output_path=tmp_path.as_uri(), **way))
+        assert ran.state == "success", ran.errors
+        assert bool(ran.deferred) == ("defer_after" in way)
+        ((_, extra),) = events(asset=picture)
+        result = ran.results["draw"]
+        assert extra == manifest(result)
+        assert extra["request_id"] in emulator.jobs
+        (file,) = extra["files"]
+        assert Path(file["path"].removeprefix("file://")).stat().st_size == file["size"]
+        assert len(json.dumps(extra)) < 1500
+
+    def test_an_inline_file_is_not_in_the_event(self, emulator: Emulator, tmp_path: Path) -> None:
+        picture = asset()
+        sync = {**SMALL, "sync_mode": True}
+        run_tasks(lambda: draw(model_id=FAST, input=sync, outlets=[picture], output_path=tmp_path.as_uri()))
+        ((_, extra),) = events(asset=picture)
+        assert len(json.dumps(extra)) < 1500
+        assert len(extra["files"]) == len(emulator.jobs) == 1
+
+    def test_a_reference_to_an_asset_gets_it_too(self, emulator: Emulator) -> None:
+        from airflow.providers.standard.operators.empty import EmptyOperator
+        from airflow.sdk import Asset
+
+        picture = asset()
+        run_tasks(lambda: EmptyOperator(task_id="knows_it", outlets=[picture]))
+        run_tasks(lambda: draw(model_id=FAST, outlets=[Asset.ref(name=picture.name)]))
+        (_, (_, extra)) = events(asset=picture)
+        assert {extra["request_id"]} == set(emulator.jobs)
+
+    @pytest.mark.parametrize("defer_after", [5, 0], ids=["on the worker", "after a deferral"])
+    def test_an_alias_gets_each_file_as_an_asset(self, defer_after: int, emulator: Emulator, tmp_path: Path) -> None:
+        from airflow.sdk import AssetAlias
+
+        alias = AssetAlias(f"test_files_{next(_numbers)}")
+        two = {**SMALL, "num_images": 2}
+        ran = run_tasks(
+            lambda: draw(input=two, outlets=[alias], output_path=tmp_path.as_uri(), defer_after=defer_after)
+        )
+        assert ran.state == "success", ran.errors
+        of_the_job = {"request_id": next(iter(emulator.jobs)), "model_id": SHORT}
+        files = ran.results["draw"]["files"]
+        assert events(alias=alias) == [(file["path"], {**of_the_job, **file}) for file in files]
+        assert len(files) == 2
+
+    def test_an_alias_without_a_saved_file_gets_none_and_the_log_says_so(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        from airflow.sdk import AssetAlias
+
+        alias = AssetAlias(f"test_files_{next(_numbers)}")
+        ran = run_tasks(lambda: draw(model_id=FAST, outlets=[alias]))
+        assert ran.state == "success"
+        assert events(alias=alias) == []
+        assert f"{alias.name} gets no asset" in caplog.text
+        assert len(emulator.jobs) == 1
+
+    def test_each_mapped_task_sends_an_event_of_its_own(self, emulator: Emulator, tmp_path: Path) -> None:
+        picture = asset()
+
+        def build() -> None:
+            mapped = FalInvokeOperator.partial(
+                task_id="draw", model_id=FAST, outlets=[picture], output_path=tmp_path.as_uri()
+            )
+            mapped.expand(input=[{**SMALL, "prompt": word} for word in ("fox", "owl", "elk")])
+
+        assert run_tasks(build).state == "success"
+        found = {extra["request_id"]: extra["files"] for _, extra in events(asset=picture)}
+        assert set(found) == set(emulator.jobs)
+        assert len(found) == 3
+        assert all(len(files) == 1 and request_id in files[0]["path"] for request_id, files in found.items())
+
+    @pytest.mark.parametrize(
+        "mode", [{}, {"mode": "poke"}, {"mode": "reschedule"}], ids=["deferrable", "poke", "reschedule"]
+    )
+    def test_the_sensor_sends_it_and_a_submit_alone_only_its_id(
+        self, mode: dict[str, Any], emulator: Emulator, tmp_path: Path
+    ) -> None:
+        ordered, picture = asset("order"), asset()
+
+        def build() -> None:
+            submit = draw(wait_for_completion=False, outlets=[ordered])
+            FalInvokeSensor(
+                task_id="fetch",
+                request_id=submit.output,
+                outlets=[picture],
+                output_path=tmp_path.as_uri(),
+                poke_interval=0.1,
+                poll_interval=0.1,
+                **mode,
+            )
+
+        ran = run_tasks(build)
+        assert ran.state == "success", ran.errors
+        ((_, extra),) = events(asset=picture)
+        assert extra == manifest(ran.results["fetch"])
+        assert extra["files"]
+        ((_, extra),) = events(asset=ordered)
+        assert extra == {"request_id": next(iter(emulator.jobs)), "model_id": SHORT}
+
+    def test_a_failed_task_sends_none(self, emulator: Emulator) -> None:
+        picture = asset()
+        emulator.add_fault(Fault("fail"))
+        assert run_tasks(lambda: draw(outlets=[picture])).state == "failed"
+        assert events(asset=picture) == []
+
+    def test_a_dag_that_is_scheduled_on_the_asset_reads_the_manifest(self, emulator: Emulator, tmp_path: Path) -> None:
+        """Airflow's own scheduler makes its run out of the event; it comes by the run and by the inlet."""
+        from airflow.sdk import DAG, AssetAlias, task
+
+        picture, alias = asset(), AssetAlias(f"test_files_{next(_numbers)}")
+        seen: dict[str, Any] = {}
+
+        def reader(name: str, schedule: Any, inlets: list[Any]) -> DAG:
+            with DAG(
+                f"{name}_{picture.name}",
+                schedule=schedule,
+                start_date=datetime(2026, 1, 1),
+                is_paused_upon_creation=False,
+            ) as dag:
+
+                @task(inlets=inlets)
+                def read(triggering_asset_events: Any = None, inlet_events: Any = None) -> None:
+                    seen[name] = [event.extra for sent in triggering_asset_events.values() for event in sent]
+                    seen[f"{name} inlet"] = [event.extra for inlet in inlets for event in inlet_events[inlet]]
+
+                read()
+            store(dag)
+            return dag
+
+        readers = [reader("asset", picture, [picture]), reader("alias", alias, [alias])]
+        ran = run_tasks(lambda: draw(outlets=[picture, alias], output_path=tmp_path.as_uri(), defer_after=0))
+        for dag in readers:
+            after = run_dag(dag, run_for_its_assets)
+            assert after.state == "success", after.errors
+        result = ran.results["draw"]
+        assert seen["asset"] == seen["asset inlet"] == [manifest(result)]
+        (file,) = result["files"]
+        assert file.items() <= seen["alias"][0].items()
+        assert seen["alias inlet"] == [seen["alias"][0]]
+        assert len(emulator.posts()) == 1
+
+
+@pytest.mark.parametrize("kind", ["operator", "sensor"])
+def test_the_event_is_sent_where_airflow_itself_ended_the_wait(
+    kind: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    picture, context = asset(), Context()
+    context["outlet_events"] = OutletEventAccessors()
+    request_id = execute(operator(model_id=FAST, wait_for_completion=False), context)
+
+    def ends(*_: object) -> None:
+        raise TaskDeferralTimeout("Trigger timeout")
+
+    one: Any = operator(outlets=[picture])
+    monkeypatch.setattr("airflow.sdk.BaseOperator.resume_execution", ends)
+    if kind == "sensor":
+        one = FalInvokeSensor(task_id="fetch", request_id=request_id, outlets=[picture])
+        monkeypatch.setattr("airflow.sdk.BaseSensorOperator.resume_execution", _sensor_ends)
+    one.resume_execution("execute_complete", None, context)
+    assert context["outlet_events"][picture].extra["request_id"] == request_id
+    assert len(emulator.posts()) == 1
+
+
+def _sensor_ends(*_: object) -> None:
+    from airflow_provider_falinvoke._compat import AirflowSensorTimeout
+
+    raise AirflowSensorTimeout("Trigger timeout")
