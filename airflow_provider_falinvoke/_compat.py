@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         AirflowException,
         AirflowFailException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
@@ -18,6 +19,7 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
         )
@@ -26,6 +28,7 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
         )
@@ -34,6 +37,7 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "TaskDeferralError",
     "TaskDeferralTimeout",
 ]

@@ -14,8 +14,9 @@
     ├── FalInvokeJobFailedError       the API says that the job FAILED
     │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
     ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
-    └── FalInvokeMediaError           the job is done, but its files could not be brought home
-        └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
+    ├── FalInvokeMediaError           the job is done, but its files could not be brought home
+    │   └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
+    └── FalInvokeFlaggedError         the job is done, but files of it are flagged, and on_flagged is "fail"
 
 "I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
 job is still there to be collected.
@@ -122,6 +123,12 @@ class FalInvokeMediaGoneError(FalInvokeMediaError):
     """
 
 
+class FalInvokeFlaggedError(FalInvokeError):
+    """The job is done and paid, but the model's safety checker flagged files of it, and ``on_flagged`` is ``fail``."""
+
+    may_pass = False
+
+
 _BY_NAME: dict[str, type[FalInvokeError]] = {
     cls.__name__: cls
     for cls in (
@@ -139,6 +146,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeTimeoutError,
         FalInvokeMediaError,
         FalInvokeMediaGoneError,
+        FalInvokeFlaggedError,
     )
 }
 

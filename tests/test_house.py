@@ -17,7 +17,7 @@ BASE = {"exceptions"}
 API = {"api", *BASE}
 HOOKS = {"hooks", "media", "get_provider_info", "_compat", *API}
 TRIGGERS = {"triggers", *HOOKS}
-SHARED = {"completion", "durable", *TRIGGERS}
+SHARED = {"budget", "completion", "durable", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -26,11 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "get_provider_info": set(),
     "emulator": {"emulator"},
     "api": API,
-    "media": API,
+    "media": {"media", *API},
     "hooks": HOOKS - {"hooks"},
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},
-    "completion": SHARED,
+    "completion": SHARED - {"budget", "completion"},
+    "budget": SHARED - {"budget"},
     "operators": SHARED,
     "sensors": SHARED,
     "decorators": {"operators", *SHARED},
@@ -94,7 +95,20 @@ def test_parsing_a_dag_file_imports_nothing_heavy() -> None:
         f"import {PACKAGE}.operators.falinvoke, {PACKAGE}.sensors.falinvoke\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     ).split()
-    heavy = {"aiohttp", "fastapi", "starlette", "uvicorn", "PIL", "fsspec", "sqlalchemy", "requests", "wtforms"}
+    heavy = {
+        "filetype",
+        "imagesize",
+        "tinytag",
+        "aiohttp",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "PIL",
+        "fsspec",
+        "sqlalchemy",
+        "requests",
+        "wtforms",
+    }
     assert not heavy & set(out)
 
 

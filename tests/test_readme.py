@@ -46,7 +46,7 @@ def test_the_hero_draws_a_picture(emulator: Emulator, tmp_path: Path) -> None:
     assert ran.state == "success"
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".png"]
     (shown,) = re.findall(r"The task returns a small dict: (.*?)\n`output_path`", README, flags=re.DOTALL)
-    named = set(re.findall(r"`(\w+)`", shown)) - {"path", "size", "content_type"}
+    named = set(re.findall(r"`(\w+)`", shown))
     assert named == set(ran.results["draw"])
 
 

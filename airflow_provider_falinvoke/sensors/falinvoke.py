@@ -19,8 +19,10 @@ from airflow_provider_falinvoke.completion import (
     SHORTEST_POLL,
     bring_home,
     failing_for_good,
+    flag_policy_of,
     last_look,
     poll_interval_of,
+    saving_of,
     seconds_of,
 )
 from airflow_provider_falinvoke.exceptions import (
@@ -30,6 +32,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ class FalInvokeSensor(BaseSensorOperator):
         :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` with ``wait_for_completion=False``.
     :param fal_conn_id: a connection of the account that submitted the job.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it.
+    :param file_name: as :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` takes it; so are
+        ``manifest``, ``max_file_size``, ``download_timeout`` and ``on_flagged``.
     :param deferrable: wait in the triggerer. By default True, unless ``mode`` is given (``"poke"`` holds the worker
         slot, ``"reschedule"`` frees it between two looks).
     :param poll_interval: for ``deferrable``, the seconds between two looks; None for a growing time.
@@ -55,7 +60,16 @@ class FalInvokeSensor(BaseSensorOperator):
     :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`.
     """
 
-    template_fields: Sequence[str] = ("request_id", "fal_conn_id", "output_path", "poll_interval", "max_poll_interval")
+    template_fields: Sequence[str] = (
+        "request_id",
+        "fal_conn_id",
+        "output_path",
+        "file_name",
+        "max_file_size",
+        "download_timeout",
+        "poll_interval",
+        "max_poll_interval",
+    )
     ui_color = "#e8e2fb"
 
     def __init__(
@@ -64,6 +78,11 @@ class FalInvokeSensor(BaseSensorOperator):
         request_id: str | XComArg,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
         output_path: str | None = None,
+        file_name: str = DEFAULT_FILE_NAME,
+        manifest: bool = False,
+        max_file_size: int | str = Saving.max_file_size,
+        download_timeout: float | timedelta | str = Saving.download_timeout,
+        on_flagged: FlagPolicy = "keep",
         deferrable: bool | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
@@ -77,6 +96,11 @@ class FalInvokeSensor(BaseSensorOperator):
         self.request_id = cast("str", request_id)
         self.fal_conn_id = fal_conn_id
         self.output_path = output_path
+        self.file_name = file_name
+        self.manifest = manifest
+        self.max_file_size = max_file_size
+        self.download_timeout = download_timeout
+        self.on_flagged = flag_policy_of(on_flagged)
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
 
@@ -88,9 +112,10 @@ class FalInvokeSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once; where the job is not completed and the sensor is deferrable, defer."""
         with failing_for_good():
+            saving = saving_of(self, context)
             invocation = self._look()
             if invocation is not None and invocation.status.ended:
-                return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
+                return PokeReturnValue(True, bring_home(self.hook, invocation, saving))
             if self.deferrable:
                 self._defer()
         return False
@@ -104,7 +129,7 @@ class FalInvokeSensor(BaseSensorOperator):
                 raise AirflowSensorTimeout(str(error)) from error
             except FalInvokeJobFailedError as error:
                 raise AirflowFailException(str(error)) from error
-            return bring_home(self.hook, invocation, self.output_path)
+            return bring_home(self.hook, invocation, saving_of(self, context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the sensor fails."""
@@ -114,7 +139,8 @@ class FalInvokeSensor(BaseSensorOperator):
             if isinstance(error.__cause__, FalInvokeTimeoutError):
                 raise
             with failing_for_good():
-                return bring_home(self.hook, last_look(self.hook, self.request_id, error), self.output_path)
+                invocation = last_look(self.hook, self.request_id, error)
+                return bring_home(self.hook, invocation, saving_of(self, context))
 
     def _look(self) -> Invocation | None:
         try:
