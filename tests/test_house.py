@@ -18,7 +18,7 @@ API = {"api", *BASE}
 HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
 BATCH = {"batch", "completion", "durable", *HOOKS}
 TRIGGERS = {"triggers", "batch", *HOOKS}
-SHARED = {"assets", "completion", "durable", "lineage", *TRIGGERS}
+SHARED = {"assets", "budget", "completion", "durable", "lineage", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -27,14 +27,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "get_provider_info": set(),
     "emulator": {"emulator"},
     "api": API,
-    "media": API,
+    "media": {"media", *API},
     "metrics": {"_compat", *API},
     "hooks": HOOKS - {"hooks"},
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},
     "assets": set(),
     "lineage": {"assets"},
-    "completion": SHARED - {"triggers", "batch"},
+    "completion": HOOKS,
+    "budget": {"completion", *HOOKS},
     "batch": BATCH,
     "operators": {"operators", *SHARED},
     "sensors": SHARED,
@@ -102,6 +103,9 @@ def test_parsing_a_dag_file_imports_nothing_heavy() -> None:
     heavy = {
         "aiohttp",
         "openlineage",
+        "filetype",
+        "imagesize",
+        "tinytag",
         "fastapi",
         "starlette",
         "uvicorn",

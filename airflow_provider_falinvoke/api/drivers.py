@@ -1,23 +1,24 @@
-"""The only place that sends and sleeps: performs the steps of a call of ``protocol.py``, blocking or awaiting."""
+"""The only place that sends to the API: performs the steps of a call of ``protocol.py``, blocking or awaiting.
+
+Files come from other hosts, and without the key: see ``downloads.py``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import IO, Any
+from typing import Any
 
 import httpx
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
-from airflow_provider_falinvoke.api.pacing import Gate, backoff
+from airflow_provider_falinvoke.api.pacing import Gate
 
 Clock = Callable[[], float]
-HttpClient = httpx.Client
 #: Told of each request that was sent, and what became of it.
 Observer = Callable[[Send, Outcome], object]
 
@@ -180,79 +181,3 @@ def _client_options(endpoint: Endpoint) -> dict[str, Any]:
         # A proxy of the environment is for hosts out there; what runs on this machine is reached directly.
         "trust_env": not endpoint.is_loopback,
     }
-
-
-def open_media_client(endpoint: Endpoint) -> httpx.Client:
-    """Return a client without any key, for the files of a result, which lie on other hosts."""
-    options = _client_options(endpoint) | {"base_url": "", "headers": {}, "follow_redirects": True}
-    return httpx.Client(**options)
-
-
-#: What a host of media answers for good: most of all, that the URL expired.
-_GONE = frozenset(range(400, 500)) - {408, 425, 429}
-
-
-class MediaFailedError(Exception):
-    """A file could not be fetched; the message says why.
-
-    :param gone: whether its host will not have it later either.
-    """
-
-    def __init__(self, message: str, *, gone: bool = False) -> None:
-        super().__init__(message)
-        self.gone = gone
-
-
-def stream_to(
-    client: httpx.Client,
-    url: str,
-    open_sink: Callable[[], IO[bytes]],
-    *,
-    tries: int = 4,
-    sleep: Callable[[float], object] = time.sleep,
-) -> tuple[str | None, int]:
-    """Stream a file into a sink, in chunks; after a failure that may pass, once more from its start.
-
-    :param client: a client without a key, from :func:`open_media_client`.
-    :param open_sink: opens the sink anew for each try.
-    :param tries: how often to try.
-    :return: the content type that the host said, and the bytes.
-    :raises MediaFailedError: the host refused, sent a text in place of a file, or kept failing.
-    """
-    for number in itertools.count(1):
-        try:
-            return _stream_once(client, url, open_sink)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            gone = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _GONE
-            if gone or number >= tries or not isinstance(error, httpx.HTTPError):
-                # httpx names the whole URL in its errors.
-                raise MediaFailedError(_media_words(url, error), gone=gone) from None
-            sleep(backoff(number))
-    raise AssertionError("unreachable: the loop has no end of its own")
-
-
-def _stream_once(client: httpx.Client, url: str, open_sink: Callable[[], IO[bytes]]) -> tuple[str | None, int]:
-    with client.stream("GET", url) as response:
-        response.raise_for_status()
-        kind = response.headers.get("content-type")
-        if kind and kind.startswith("text/"):
-            raise MediaFailedError(f"{_without_query(url)} is {kind!r}, not a file of media")
-        size = 0
-        with open_sink() as sink:
-            for chunk in response.iter_bytes():
-                sink.write(chunk)
-                size += len(chunk)
-    return kind, size
-
-
-def _media_words(url: str, error: Exception) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        status = error.response.status_code
-        expired = " (such URLs expire)" if error.response.is_client_error else ""
-        return f"{_without_query(url)} answered {status}{expired}"
-    return f"{_without_query(url)}: {type(error).__name__} {error}"
-
-
-def _without_query(url: str) -> str:
-    # A signed URL's query is a credential.
-    return url.split("?", 1)[0][:200]

@@ -13,11 +13,11 @@ from airflow.sdk import BaseHook
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.drivers import (
     arun,
     open_async_client,
     open_client,
-    open_media_client,
     run,
     ssl_context,
 )
@@ -26,7 +26,7 @@ from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.pacing import Gate, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_falinvoke.media import SavedFile, save_media
+from airflow_provider_falinvoke.media import MediaFile, Saving, save_media
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -216,16 +216,19 @@ class FalInvokeHook(BaseHook):
             return False, str(error).replace(f"Connection {self.fal_conn_id!r}, field", "Field")
         return False, f"{self._endpoint.base_url}: {error}" if self._endpoint else str(error)
 
-    def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
+    def save_media(self, invocation: Invocation, saving: Saving | str) -> list[MediaFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
 
-        :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``).
-        :return: what was saved.
+        :param saving: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``), or all
+            settings; see :class:`~airflow_provider_falinvoke.media.save.Saving`.
+        :return: what was saved, each file whole and described.
         :raises FalInvokeMediaError: there are no files, or one could not be brought home.
+        :raises FalInvokeFlaggedError: some are flagged, and the settings say to fail then.
         """
         self._load_certificates(self.endpoint)
-        with open_media_client(self.endpoint) as client:
-            return save_media(invocation, output_path, client)
+        settings = Saving(saving) if isinstance(saving, str) else saving
+        downloader = Downloader(self.endpoint, max_bytes=settings.max_file_size, seconds=settings.download_timeout)
+        return save_media(invocation, settings, downloader)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
@@ -206,24 +205,11 @@ def test_a_key_that_the_api_repeats_is_not_in_the_error(perform: Perform) -> Non
     assert KEY not in str(caught.value)
 
 
-def test_the_client_for_media_has_no_key_and_follows_redirects() -> None:
-    with (
-        serving(answer(200, b"\x89PNG")) as elsewhere,
-        serving(answer(302, Location=f"{elsewhere.base_url}/b.png")) as server,
-        drivers.open_media_client(at(server.base_url)) as client,
-    ):
-        response = client.get(f"{server.base_url}/a.png")
-    assert response.content == b"\x89PNG"
-    for request in (*server.requests, *elsewhere.requests):
-        assert "authorization" not in request.headers
-        assert KEY not in repr(request)
-
-
 def test_a_reply_to_a_request_without_a_key_is_left_as_it_is() -> None:
     times = FakeTime()
     with (
         serving(answer(200, b"plain")) as server,
-        drivers.open_media_client(at(server.base_url)) as client,
+        httpx.Client(trust_env=False) as client,
     ):
         [outcome] = drivers.run(steps(Send("GET", f"{server.base_url}/a")), client, clock=times.clock)
     assert isinstance(outcome, Reply)
@@ -370,82 +356,6 @@ def test_a_proxy_that_refuses_to_connect_means_that_nothing_arrived_and_gets_no_
     assert (failure.arrived, failure.lasting) == (False, False)
     assert [request.method for request in proxy.requests] == ["CONNECT"]
     assert KEY not in repr(proxy.requests)
-
-
-# ---- media ----------------------------------------------------------------------------------------------------------
-
-
-class Fetched:
-    """What a fetch through a client without a key left behind."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.opened = 0
-        self.slept: list[float] = []
-
-    def open(self) -> IO[bytes]:
-        self.opened += 1
-        return self.path.open("wb")
-
-    def fetch(self, base_url: str, path: str = "/a.png?signature=secret") -> tuple[str | None, int]:
-        with drivers.open_media_client(at(base_url, read_timeout=0.2)) as client:
-            return drivers.stream_to(client, f"{base_url}{path}", self.open, sleep=self.slept.append)
-
-
-@pytest.fixture
-def fetched(tmp_path: Path) -> Fetched:
-    return Fetched(tmp_path / "a.png")
-
-
-def test_a_file_is_fetched_with_its_type_and_size(fetched: Fetched) -> None:
-    content = bytes(range(256)) * 2000
-    with serving(answer(200, content, Content_Type="image/png")) as server:
-        assert fetched.fetch(server.base_url) == ("image/png", len(content))
-    assert fetched.path.read_bytes() == content
-    assert fetched.slept == []
-
-
-@pytest.mark.parametrize("trouble", [hang_up, be_silent, answer(503), answer(200, b"\x89P", length=500)])
-def test_a_file_is_fetched_anew_from_its_start_after_a_failure_that_may_pass(
-    fetched: Fetched, trouble: Callable[[Any], None]
-) -> None:
-    with serving(trouble, answer(200, b"\x89PNG")) as server:
-        assert fetched.fetch(server.base_url) == (None, 4)
-    assert fetched.path.read_bytes() == b"\x89PNG"
-    assert len(fetched.slept) == 1
-
-
-@pytest.mark.parametrize(("status", "tries"), [(403, 1), (404, 1), (410, 1), (500, 4)])
-def test_a_file_that_is_refused_is_not_asked_for_again_and_one_that_fails_is_given_up(
-    fetched: Fetched, status: int, tries: int
-) -> None:
-    with serving(answer(status)) as server, pytest.raises(drivers.MediaFailedError, match=f"answered {status}"):
-        fetched.fetch(server.base_url)
-    assert len(server.requests) == tries
-    assert fetched.opened == 0
-
-
-def test_a_text_in_place_of_a_file_is_refused(fetched: Fetched) -> None:
-    with (
-        serving(answer(200, b"<html>", Content_Type="text/html")) as server,
-        pytest.raises(drivers.MediaFailedError, match="not a file of media"),
-    ):
-        fetched.fetch(server.base_url)
-    assert len(server.requests) == 1
-
-
-def test_what_is_no_url_is_told_at_once(fetched: Fetched) -> None:
-    with pytest.raises(drivers.MediaFailedError, match="InvalidURL"):
-        fetched.fetch("http://127.0.0.1:1", "0:port/" + "x" * 100_000)
-    assert fetched.slept == []
-
-
-@pytest.mark.parametrize("trouble", [answer(403), answer(500), hang_up, answer(200, Content_Type="text/plain")])
-def test_the_query_of_a_signed_url_is_not_in_the_traceback(fetched: Fetched, trouble: Callable[[Any], None]) -> None:
-    with serving(trouble) as server, pytest.raises(drivers.MediaFailedError) as caught:
-        fetched.fetch(server.base_url)
-    assert "/a.png" in str(caught.value)
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------
