@@ -15,8 +15,8 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
@@ -289,6 +289,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
         schedule = order.schedule
+        look_at = job.looked_at + schedule.pause(job.looked_at - job.submitted_at)
         if self.deferrable:
             done = self.hook.wait_briefly(
                 request_id,
@@ -296,8 +297,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 until=min(job.submitted_at + order.defer_after, job.deadline),
                 schedule=schedule,
             )
-            if done is not None:
+            if isinstance(done, Invocation):
                 return done
+            look_at = done
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
@@ -312,7 +314,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         request_id=request_id,
                         submitted_at=job.submitted_at,
                         deadline=job.deadline,
-                        first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
+                        first_look_at=max(first_look_at, look_at),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
                         model_id=order.request.model_id,
@@ -326,7 +328,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             submitted_at=job.submitted_at,
             deadline=job.deadline,
             schedule=schedule,
-            first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
+            first_look_at=look_at,
         )
 
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
