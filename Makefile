@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest chaos lint format clean
+.PHONY: help install demo test test-oldest test-browser browser chaos bench lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -31,15 +31,29 @@ demo: install ## Run the example DAGs: against the emulator, or the real API wit
 
 test: install ## Run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not chaos"
+	$(BIN)/coverage run -m pytest -m "not chaos and not browser"
 	$(BIN)/coverage report
 
 test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler on the oldest supported Airflow
 	@# Its own dependencies warn of one another; what our code does is held to no warnings by make test.
-	$(OLDEST_VENV)/bin/python -m pytest -o filterwarnings=default -m "not airflow and not chaos"
+	$(OLDEST_VENV)/bin/python -m pytest -o filterwarnings=default -m "not airflow and not chaos and not browser"
+
+browser: install ## Install what the browser tests need: chromium from Debian, and playwright to drive it
+	@.ci/browser $(BIN)/python
+
+test-browser: browser ## Use Airflow's pages as a user does, in a real browser
+	$(BIN)/python -m pytest -m browser tests/browser
 
 chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
 	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "Installing what the benchmarks compare with ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.installed-bench ## Measure us beside our peers and write docs/benchmarks.md (some 45 minutes, PostgreSQL)
+	$(BIN)/python -m benchmarks
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check
@@ -50,5 +64,9 @@ format: install ## Mend style and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: install ## Build the documentation into site/, for a browser
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "file://$(CURDIR)/site/index.html"
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output
+	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site

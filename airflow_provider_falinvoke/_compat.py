@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import determine_kwargs
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
         AirflowException,
         AirflowFailException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
+        TaskDeferred,
     )
 else:
     try:
@@ -19,16 +22,20 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
     except ImportError:  # Airflow 3.1 has them in the core alone
         from airflow.exceptions import (
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
 
     try:
@@ -40,7 +47,40 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "TaskDeferred",
     "determine_kwargs",
+    "find_stats",
 ]
+
+
+def find_stats() -> Any:
+    """Return Airflow's ``Stats`` for this process.
+
+    From 3.2 on there are two copies: tasks set up the SDK's, triggerers the core's, and the other one drops what it is
+    given. Both are set up where a worker is forked from the scheduler; then the task's own is right.
+    """
+    copies = _copies_of_stats()
+    return next((stats for stats in copies if _is_set_up(stats)), copies[0])
+
+
+@functools.cache
+def _copies_of_stats() -> list[Any]:
+    try:
+        from airflow.sdk.observability.stats import Stats as TaskStats
+    except ImportError:  # Airflow 3.1 has one copy, which sets itself up
+        from airflow.stats import Stats
+
+        return [Stats]
+    from airflow.observability.stats import Stats as TriggererStats
+
+    return [TaskStats, TriggererStats]
+
+
+def _is_set_up(stats: Any) -> bool:
+    factory = getattr(stats, "factory", None)  # Airflow 3.1 and 3.2
+    if factory is None:
+        factory = stats.incr.__globals__.get("_factory")
+    return factory is not None and getattr(factory, "__name__", "") != "NoStatsLogger"

@@ -14,8 +14,10 @@
     ├── FalInvokeJobFailedError       the API says that the job FAILED
     │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
     ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
-    └── FalInvokeMediaError           the job is done, but its files could not be brought home
-        └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
+    ├── FalInvokeMediaError           the job is done, but its files could not be brought home
+    │   └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
+    ├── FalInvokeFlaggedError         the job is done, but files of it are flagged, and on_flagged is "fail"
+    └── FalInvokeBatchError           items of a batch are not home; the manifest says which and why
 
 "I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
 job is still there to be collected.
@@ -122,6 +124,16 @@ class FalInvokeMediaGoneError(FalInvokeMediaError):
     """
 
 
+class FalInvokeFlaggedError(FalInvokeError):
+    """The job is done and paid, but the model's safety checker flagged files of it, and ``on_flagged`` is ``fail``."""
+
+    may_pass = False
+
+
+class FalInvokeBatchError(FalInvokeError):
+    """Some items of a batch are not home; the others are. The manifest says which and why."""
+
+
 _BY_NAME: dict[str, type[FalInvokeError]] = {
     cls.__name__: cls
     for cls in (
@@ -139,6 +151,8 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeTimeoutError,
         FalInvokeMediaError,
         FalInvokeMediaGoneError,
+        FalInvokeBatchError,
+        FalInvokeFlaggedError,
     )
 }
 

@@ -28,7 +28,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "requests_per_minute": {
         "label": "Requests per minute",
         "schema": {"type": ["integer", "null"]},
-        "description": "How many requests a triggerer sends for this connection (default 250, the vendor's quota).",
+        "description": "The account's quota (default 250); triggerers and workers that share it slow down together.",
+    },
+    "requests_per_hour": {
+        "label": "Requests per hour",
+        "schema": {"type": ["integer", "null"]},
+        "description": "The account's quota (default 5000).",
     },
     "ca_bundle": {
         "label": "CA bundle",
@@ -43,7 +48,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "prices": {
         "label": "Prices",
-        "schema": {"type": ["string", "null"]},
+        # Not "object": Airflow's field for JSON rewrites the text and moves the cursor while one types.
+        "schema": {"type": ["string", "null"], "format": "multiline"},
         "description": 'What models cost, as JSON: {"fal-ai/fast-sdxl": {"per_image": 0.003}}; also per_megapixel, '
         "per_second, per_1000_characters. For estimates and max_cost.",
     },
@@ -60,6 +66,8 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "placeholders": {
         "host": "https://inference.do-ai.run",
         "schema": "https",
+        # These answer "Bad Request" to the test of any stored connection without a port (apache/airflow #73298).
+        "port": "443 (type it: Test in Airflow 3.3.1 and 3.3.2 wants it)",
         "password": "a DigitalOcean model access key, or an API token",
     },
 }
@@ -84,12 +92,18 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": INTEGRATION,
                 "python-modules": [
-                    f"{package}.operators.{name}" for name in ("falinvoke", "typed", "image", "audio", "speech")
+                    f"{package}.operators.{name}"
+                    for name in ("falinvoke", "batch", "typed", "image", "audio", "speech")
                 ],
             }
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],
-        "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.triggers.falinvoke"]}],
+        "triggers": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": [f"{package}.triggers.falinvoke", f"{package}.triggers.batch"],
+            }
+        ],
         "task-decorators": [{"name": "fal_invoke", "class-name": f"{package}.decorators.falinvoke.fal_invoke_task"}],
         "connection-types": [
             {

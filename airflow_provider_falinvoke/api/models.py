@@ -128,6 +128,19 @@ class Invocation(BaseModel):
         return round((self.completed_at - self.created_at).total_seconds(), 3)
 
 
+def is_longer(value: Any, limit: int) -> bool:
+    """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
+    waiting, length = [value], 0
+    while waiting and length <= limit:
+        node = waiting.pop()
+        length += len(node) if isinstance(node, str) else 8
+        if isinstance(node, dict):
+            waiting += [*node.keys(), *node.values()]
+        elif isinstance(node, list):
+            waiting += node
+    return length > limit
+
+
 def object_of(value: Any, name: str = "input") -> Any:
     """Read a JSON object out of a string, because a template that yields a dict is rendered to its text.
 

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             accept_status=options.accept_status,
             media_ttl=options.media_ttl,
             log=None if options.quiet else _log,
+            tls=tuple(options.tls) if options.tls else None,
         )
         for fault in options.fault:
             emulator.add_fault(fault)
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--accept-status", type=int, choices=(200, 202), default=202, help="status of an accepted POST (202)")
     add("--media-ttl", type=float, metavar="SECONDS", help="when files expire after their job's end (default: never)")
     add("--fault", type=_fault, action="append", default=[], metavar="JSON", help="a fault to set; may be repeated")
+    add("--tls", nargs=2, metavar=("CERT", "KEY"), help="speak HTTPS with this certificate and its key (PEM files)")
     add("--quiet", action="store_true", help="print no line for each request")
     return parser
 

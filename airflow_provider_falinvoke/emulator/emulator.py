@@ -1,6 +1,7 @@
 """The emulator as tests and programs use it: a context manager around the state and the server."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from airflow_provider_falinvoke.emulator.control import Controlled
 from airflow_provider_falinvoke.emulator.faults import Fault
 from airflow_provider_falinvoke.emulator.media import Media
 from airflow_provider_falinvoke.emulator.records import RecordedRequest
-from airflow_provider_falinvoke.emulator.server import ServerThread, bind
+from airflow_provider_falinvoke.emulator.server import ServerThread, bind, tls_context
 from airflow_provider_falinvoke.emulator.state import State
 from airflow_provider_falinvoke.emulator.views import JobView, job_views
 
@@ -39,7 +40,9 @@ class Emulator:
     :param accept_status: the HTTP status of an accepted POST, 200 or 202.
     :param media_ttl: seconds of the emulator after a job's end at which its files expire, None for never.
     :param log: called with each request after it was decided, on the server's thread.
+    :param tls: paths of a certificate and its private key (PEM); both origins then speak HTTPS.
     :raises ValueError: if a setting is out of its range.
+    :raises OSError: if the certificate or its key cannot be read.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Emulator:
         accept_status: int = 202,
         media_ttl: float | None = None,
         log: Callable[[RecordedRequest], None] | None = None,
+        tls: tuple[str, str] | None = None,
     ) -> None:
         for wrong, why in (
             (not api_key, "api_key must not be empty"),
@@ -71,6 +75,8 @@ class Emulator:
             if wrong:
                 raise ValueError(why)
         self._host, self._ports = host, (port, media_port)
+        self._certificate = tls[0] if tls else None
+        self._tls: ssl.SSLContext | None = tls_context(*tls) if tls else None
         self._server: ServerThread | None = None
         self._state = State(
             api_key=api_key,
@@ -110,9 +116,9 @@ class Emulator:
             raise
         self._ports = (api_socket.getsockname()[1], media_socket.getsockname()[1])
         shown_host = f"[{self._host}]" if ":" in self._host else self._host
-        self._state.api_url, self._state.media_url = (f"http://{shown_host}:{port}" for port in self._ports)
+        self._state.api_url, self._state.media_url = (f"{self._schema}://{shown_host}:{port}" for port in self._ports)
         origins = ((api_socket, Controlled(self._state)), (media_socket, Media(self._state)))
-        self._server = ServerThread([(listener, app_of(origin)) for listener, origin in origins])
+        self._server = ServerThread([(listener, app_of(origin)) for listener, origin in origins], self._tls)
         self._server.start()
 
     def stop(self) -> None:
@@ -139,13 +145,19 @@ class Emulator:
     @property
     def connection(self) -> dict[str, Any]:
         """The Airflow connection to it; as JSON it is a value for ``AIRFLOW_CONN_FALINVOKE_DEFAULT``."""
-        return {
+        connection: dict[str, Any] = {
             "conn_type": "falinvoke",
             "host": self._host,
-            "schema": "http",
+            "schema": self._schema,
             "port": self._ports[0],
             "password": self._state.api_key,
         }
+        # A certificate that signed itself is its own authority.
+        return connection | ({"extra": {"ca_bundle": self._certificate}} if self._certificate else {})
+
+    @property
+    def _schema(self) -> str:
+        return "https" if self._tls else "http"
 
     @property
     def connection_json(self) -> str:

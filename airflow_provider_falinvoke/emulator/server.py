@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,6 +17,18 @@ from airflow_provider_falinvoke.emulator.asgi import App, TransportInScope
 # Longer than clients keep an idle connection: a server that closes first makes their next request fail at random.
 _KEEP_ALIVE = 75
 _BACKLOG = 2048
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Return the TLS settings of a server.
+
+    :param certificate: path of a PEM file.
+    :param key: path of its private key, PEM without a password.
+    :raises OSError: if a file cannot be read, or is no such thing.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -37,10 +50,12 @@ class ServerThread:
     """Serves apps until it is stopped.
 
     :param apps: pairs of a listening socket and the app to serve on it; the thread closes the sockets.
+    :param tls: the certificate to show, None for plain HTTP.
     """
 
-    def __init__(self, apps: list[tuple[socket.socket, App]]) -> None:
+    def __init__(self, apps: list[tuple[socket.socket, App]], tls: ssl.SSLContext | None = None) -> None:
         self._apps = apps
+        self._tls = tls
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="falinvoke-emulator", daemon=True)
 
@@ -65,7 +80,10 @@ class ServerThread:
 
     async def _serve(self) -> None:
         loop, stopping, state = asyncio.get_running_loop(), asyncio.Event(), ServerState()
-        servers = [await loop.create_server(_protocols(app, state), sock=listener) for listener, app in self._apps]
+        servers = [
+            await loop.create_server(_protocols(app, state), sock=listener, ssl=self._tls)
+            for listener, app in self._apps
+        ]
         self._ready.set_result((loop, stopping))
         await stopping.wait()
         # uvicorn.Server would do this with polling and pauses; a test that starts one emulator a case would feel them.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
-from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 
@@ -37,6 +40,7 @@ class FalInvokeTrigger(BaseTrigger):
     :param first_look_at: when to look first, in epoch seconds.
     :param poll_interval: seconds between two looks; None for ``min(max_poll_interval, 0.5 + 0.2 * age)``.
     :param max_poll_interval: the longest growing pause in seconds.
+    :param model_id: the job's model, for the log and the metrics.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class FalInvokeTrigger(BaseTrigger):
         first_look_at: float = 0.0,
         poll_interval: float | None = None,
         max_poll_interval: float = 30.0,
+        model_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
         self.fal_conn_id = fal_conn_id
@@ -58,6 +63,7 @@ class FalInvokeTrigger(BaseTrigger):
         self.first_look_at = first_look_at
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
+        self.model_id = model_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
@@ -71,15 +77,27 @@ class FalInvokeTrigger(BaseTrigger):
                 "first_look_at": self.first_look_at,
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
+                "model_id": self.model_id,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
+        metrics.about(self.model_id)
+        now = time.time()
+        self.log.info(
+            "Waiting for the job %s%s, submitted %.1f s ago; next look in %.1f s, until %s UTC",
+            self.request_id,
+            _of(self.model_id),
+            now - self.submitted_at,
+            max(0.0, self.first_look_at - now),
+            f"{datetime.fromtimestamp(self.deadline, timezone.utc):%Y-%m-%d %H:%M:%S}",
+        )
         # Before anything else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
+        hook = FalInvokeHook(self.fal_conn_id)
         try:
-            invocation = await FalInvokeHook(self.fal_conn_id).async_wait(
+            invocation = await hook.async_wait(
                 self.request_id,
                 submitted_at=self.submitted_at,
                 deadline=self.deadline,
@@ -91,11 +109,13 @@ class FalInvokeTrigger(BaseTrigger):
                 f"the job {self.request_id} any more, which goes on. {by_hand(self.request_id)}",
                 request_id=self.request_id,
             )
-            yield TriggerEvent(failed_event(self.request_id, lost))
+            event = failed_event(self.request_id, lost)
         except FalInvokeError as error:
-            yield TriggerEvent(failed_event(self.request_id, error))
+            event = failed_event(self.request_id, error)
         else:
-            yield TriggerEvent(completed_event(self.request_id, invocation))
+            event = completed_event(self.request_id, invocation)
+        waited = round(time.time() - self.submitted_at, 1)
+        yield TriggerEvent({**event, "model_id": self.model_id, "waited": waited, "looks": hook.requests})
 
     async def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel (Airflow 3.3 and newer call this).
@@ -121,28 +141,35 @@ def safe_first_look_at(now: float) -> float:
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
     data = None
-    if not _is_longer(invocation.output, MAX_EVENT_BYTES):
+    if not is_longer(invocation.output, MAX_EVENT_BYTES):
         with suppress(ValueError):  # nested too deeply for pydantic
             data = invocation.model_dump(mode="json")
     return {"status": "completed", "request_id": request_id, "invocation": data}
 
 
-def _is_longer(value: Any, limit: int) -> bool:
-    """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
-    waiting, length = [value], 0
-    while waiting and length <= limit:
-        node = waiting.pop()
-        length += len(node) if isinstance(node, str) else 8
-        if isinstance(node, dict):
-            waiting += [*node.keys(), *node.values()]
-        elif isinstance(node, list):
-            waiting += node
-    return length > limit
-
-
 def failed_event(request_id: str, error: FalInvokeError) -> dict[str, Any]:
     """Return the event for a wait that ended with ``error``."""
     return {"status": "failed", "request_id": request_id, "error": to_dict(error)}
+
+
+def story_of(event: Any, request_id: str | None = None) -> str:
+    """Return what happened while a task was deferred, in a line for its log.
+
+    :param event: what the task was resumed with; whatever of it is missing is left out.
+    :param request_id: the job that was waited for, in case the event does not say.
+    """
+    fields = event if isinstance(event, dict) else {}
+    waited, looks = fields.get("waited"), fields.get("looks")
+    after = f" {waited} s after its submit" if isinstance(waited, float) else ""
+    seen = f"; the triggerer looked {looks} times" if isinstance(looks, int) else ""
+    job = f"the job {fields.get('request_id') or request_id}{_of(fields.get('model_id'))}"
+    if fields.get("status") == "completed":
+        return f"Resumed: {job} is completed{after}{seen}"
+    return f"Resumed: the wait for {job} ended without its result{after}{seen}"
+
+
+def _of(model_id: Any) -> str:
+    return f" of {model_id}" if model_id else ""
 
 
 def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -> Invocation:

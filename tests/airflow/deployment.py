@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ class Deployment:
     :param dags: the DAGs folder.
     :param connections: fields of Airflow connections by conn_id.
     :param database: the metadata database's URL; SQLite in ``home`` by default.
+    :param components: what to start beside the api-server and the triggerers.
     :param triggerers: how many triggerers to start.
     :param settings: further environment variables.
     """
@@ -47,11 +48,13 @@ class Deployment:
         connections: Mapping[str, Mapping[str, Any]],
         *,
         database: str | None = None,
+        components: Sequence[str] = ("scheduler", "dag-processor"),
         triggerers: int = 1,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
         self.port = _free_port()
+        self.components = components
         self.triggerers = [f"triggerer-{number}" for number in range(1, triggerers + 1)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: httpx.Client | None = None
@@ -81,7 +84,7 @@ class Deployment:
     def __enter__(self) -> Deployment:
         self.run("db", "migrate")
         self.start("api-server")
-        for name in ("scheduler", "dag-processor", *self.triggerers):
+        for name in (*self.components, *self.triggerers):
             self.start(name)
         try:
             self.until("the api-server answers", self._answers, seconds=120)

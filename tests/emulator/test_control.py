@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ import pytest
 from airflow_provider_falinvoke.emulator import Emulator, Fault, ManualClock, RecordedRequest
 from airflow_provider_falinvoke.emulator.__main__ import main
 from tests.emulator.client import IMAGE, running
+from tests.support.tls import make_certificate
 
 pytest_plugins = ["airflow_provider_falinvoke.emulator.pytest_plugin"]
 
@@ -258,3 +261,23 @@ def test_the_emulator_imports_nothing_of_airflow_nor_of_the_client() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[] False"
+
+
+def test_with_a_certificate_it_speaks_https_and_the_connection_trusts_it(tmp_path: Path) -> None:
+    certificate, key = (str(path) for path in make_certificate(tmp_path))
+    with Emulator(tls=(certificate, key)) as emulator:
+        assert emulator.connection["schema"] == "https"
+        trusted = ssl.create_default_context(cafile=emulator.connection["extra"]["ca_bundle"])
+        headers = {"Authorization": f"Bearer {emulator.api_key}"}
+        assert httpx.get(f"{emulator.url}/v1/models", headers=headers, verify=trusted).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{emulator.url}/v1/models", headers=headers)
+        for url in (emulator.url, emulator.media_url):
+            assert url.startswith("https://")
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.get(url.replace("https", "http"))
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_before_anything_listens(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Emulator(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key")))

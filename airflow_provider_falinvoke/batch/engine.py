@@ -1,0 +1,269 @@
+"""A batch on the worker: what an earlier process left, one wave after the other, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.pricing import Price, estimate
+from airflow_provider_falinvoke.batch.items import Inputs
+from airflow_provider_falinvoke.batch.journal import Journal
+from airflow_provider_falinvoke.batch.plan import (
+    Asked,
+    FailurePolicy,
+    Item,
+    Next,
+    Phase,
+    Tally,
+    after_wave,
+    progress,
+    room,
+    submits,
+    take_up,
+)
+from airflow_provider_falinvoke.batch.result import write_manifest
+from airflow_provider_falinvoke.batch.storage import Folder
+from airflow_provider_falinvoke.batch.waiting import Job, Wait, Waited
+from airflow_provider_falinvoke.batch.wave import Wave
+from airflow_provider_falinvoke.batch.words import not_home, say_what_changed, standing
+from airflow_provider_falinvoke.durable import AmbiguousPolicy
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeBatchError,
+    FalInvokeError,
+    FalInvokeInputError,
+    FalInvokeRateLimitError,
+    FalInvokeTimeoutError,
+)
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a batch is to be run: the operator's parameters, rendered and checked; durations in seconds."""
+
+    max_in_flight: int
+    on_item_failure: FailurePolicy
+    on_ambiguous_submit: AmbiguousPolicy
+    timeout: float
+    poll_interval: float | None
+    max_poll_interval: float
+    prices: Mapping[str, Price]
+    max_cost: float | None
+
+    @property
+    def schedule(self) -> PollSchedule:
+        """When to look at a job again, by its age."""
+        return PollSchedule.of(self.poll_interval, self.max_poll_interval)
+
+
+class Batch:
+    """One task instance's batch, in the process that runs it now.
+
+    :param inputs: its requests.
+    :param home: the folder for files and manifest.
+    :param journal: what earlier processes left.
+    """
+
+    def __init__(
+        self, hook: FalInvokeHook, settings: Settings, *, inputs: Inputs, home: Folder, journal: Journal
+    ) -> None:
+        self._hook = hook
+        self.settings = settings
+        self.folder = str(home)
+        self._inputs = inputs
+        self._home = home
+        self._journal = journal
+        self._wave: Wave | None = None
+        self._looks: dict[str, float] = {}
+        self._blocked: FalInvokeError | None = None
+        self._asked_to_stop = False
+
+    def begin(self, generation: int) -> None:
+        """Start a try: check all inputs, and take up what earlier tries left.
+
+        :param generation: ``ti.max_tries``.
+        :raises FalInvokeInputError: an input is wrong, or the batch is too dear; nothing was sent.
+        :raises FalInvokeError: the journal cannot be read or written; nothing was sent.
+        """
+        asked = [Asked(one.fingerprint, one.request.model_id, self._cost(one.request)) for one in self._inputs.check()]
+        cost = self._check_cost(asked)
+        existed = self._journal.take_over()
+        cleared = existed and self._journal.head.generation != generation
+        left = {item.index: item for item in self._journal.items}
+        deadline = time.time() + self.settings.timeout
+        items = [
+            take_up(
+                left.get(index, Item(index, one)),
+                one,
+                cleared=cleared,
+                policy=self.settings.on_ambiguous_submit,
+                deadline=deadline,
+            )
+            for index, one in enumerate(asked)
+        ]
+        say_what_changed(left, items)
+        self._journal.begin(items, generation=generation, cost=cost)
+
+    def reopen(self) -> None:
+        """Go on with a try that another process began.
+
+        :raises FalInvokeError: the journal cannot be read.
+        """
+        if not self._journal.take_over():
+            raise FalInvokeError(
+                f"The batch's journal is not in {self._home} any more, so nobody knows which jobs are paid. Nothing "
+                "was submitted."
+            )
+        policy = self.settings.on_ambiguous_submit
+        for item in self._journal.items:
+            # Airflow may run a try's second half twice; the first may have died over a POST.
+            if item.phase is Phase.INTENT:
+                self._journal.put(take_up(item, item.asked, cleared=False, policy=policy, deadline=item.deadline))
+        self._journal.flush()
+
+    def wave(self, waited: Waited) -> Next:
+        """Bring home what ended, submit what there is room for, and say what follows.
+
+        :raises FalInvokeError: the API does not take the key any more, or the journal cannot be written.
+        """
+        self._looks = waited.looks
+        in_flight = {item.request_id for item in self._journal.items if item.phase is Phase.SUBMITTED}
+        ended = [one for one in waited.ended if one.request_id in in_flight]
+        while True:
+            tally = Tally.of(self._journal.items)
+            goes_on = self._goes_on(tally) and waited.error is None
+            self._wave = Wave(
+                self._hook,
+                self._journal,
+                self._inputs,
+                folder=self.folder,
+                timeout=self.settings.timeout,
+                on_item_failure=self.settings.on_item_failure,
+            )
+            # A job that ended makes room for another before its files are home.
+            self._wave.run(ended, room(tally, self.settings.max_in_flight + len(ended)) if goes_on else 0)
+            if waited.error is not None:
+                raise waited.error
+            following = self._followed_by(self._wave)
+            self._report()
+            if not following.again:
+                return following
+            ended = []
+
+    def stop(self) -> int:
+        """Submit nothing more, and return how many jobs go on; called from a signal handler."""
+        self._asked_to_stop = True
+        if self._wave is not None:
+            self._wave.stop()
+        return Tally.of(self._journal.items).in_flight
+
+    def jobs(self, now: float) -> list[Job]:
+        """Return the jobs in flight, and when to look at each."""
+        schedule = self.settings.schedule
+        return [
+            Job(
+                item.request_id,
+                item.submitted_at,
+                item.deadline,
+                self._looks.get(item.request_id, now + schedule.pause(now - item.submitted_at)),
+            )
+            for item in self._journal.items
+            if item.phase is Phase.SUBMITTED and item.request_id is not None
+        ]
+
+    def wait_here(self, following: Next) -> Waited:
+        """Wait on the worker."""
+        jobs = self.jobs(time.time())
+        wait = Wait(self._hook, jobs, schedule=self.settings.schedule, more=following.more, until=following.until)
+        return asyncio.run(wait.run())
+
+    def last_looks(self, error: Exception) -> Waited:
+        """Look at each job once: Airflow ended the wait, because no triggerer ran, or because the trigger failed.
+
+        :param error: what Airflow raised.
+        :raises FalInvokeTimeoutError: none of them ended.
+        """
+        now = time.time()
+        # A job whose deadline passed is looked at once, whatever the answer.
+        deadlines = {job.request_id: job.deadline for job in self.jobs(now)}
+        jobs = [job._replace(deadline=0.0, look_at=0.0) for job in self.jobs(now)]
+        waited = asyncio.run(Wait(self._hook, jobs, schedule=self.settings.schedule).run())
+        waited.ended = [
+            one
+            for one in waited.ended
+            if not isinstance(one.error, FalInvokeTimeoutError) or deadlines[one.request_id] <= now
+        ]
+        if not waited.ended and waited.error is None:
+            raise FalInvokeTimeoutError(
+                f"Airflow ended the wait for {len(jobs)} jobs ({error or type(error).__name__}), none of which has "
+                f"ended. They go on, and they are paid; a retry takes them up. Their request_ids: {self._home}."
+            )
+        return waited
+
+    def finish(self) -> tuple[dict[str, Any], FalInvokeError | None]:
+        """Write the manifest, and return the summary, and what the task fails with, if it does."""
+        summary = write_manifest(self._journal, self._home)
+        tally = Tally.of(self._journal.items)
+        if tally.waiting and self._blocked is not None:
+            return summary, self._blocked
+        if tally.done == tally.items or (self.settings.on_item_failure == "ignore" and not tally.waiting):
+            return summary, None
+        error = FalInvokeBatchError(
+            not_home(tally, self._journal.items, stopped=self._journal.head.stopped, manifest=summary["manifest"])
+        )
+        error.may_pass = tally.may_pass(self.settings.on_ambiguous_submit) or bool(tally.waiting)
+        return summary, error
+
+    def _goes_on(self, tally: Tally) -> bool:
+        return not self._asked_to_stop and submits(tally, self.settings.on_item_failure, self._journal.head.stopped)
+
+    def _followed_by(self, wave: Wave) -> Next:
+        head, now = self._journal.head, time.time()
+        self._blocked = wave.blocked
+        since = None
+        if isinstance(wave.blocked, FalInvokeRateLimitError):
+            since = now if wave.accepted or head.blocked_since is None else head.blocked_since
+        self._journal.note(stopped=head.stopped or wave.stopped, blocked_since=since)
+        tally = Tally.of(self._journal.items)
+        return after_wave(
+            tally,
+            self.settings.max_in_flight,
+            submits=self._goes_on(tally),
+            blocked=wave.blocked is not None,
+            blocked_since=since,
+            now=now,
+        )
+
+    def _report(self) -> None:
+        log.info("%s", standing(Tally.of(self._journal.items), progress(self._journal.items, time.time())))
+        if self._blocked is not None:
+            log.warning("Nothing more could be submitted just now: %s", self._blocked)
+
+    def _cost(self, request: InvokeRequest) -> float | None:
+        return estimate(request, self.settings.prices)
+
+    def _check_cost(self, asked: Sequence[Asked]) -> float | None:
+        unknown = [index for index, one in enumerate(asked) if one.cost is None]
+        cost = None if unknown else sum(one.cost or 0.0 for one in asked)
+        limit = self.settings.max_cost
+        if cost is not None:
+            log.info("Estimated cost of all %d items: %.6g", len(asked), cost)
+        elif limit is not None:
+            raise FalInvokeInputError(
+                f"max_cost is set, but what {len(unknown)} of the items cost is not known (item {unknown[0]} is the "
+                f"first, a job of {asked[unknown[0]].model_id}); nothing was sent. Give the price in prices, or in the "
+                "connection's extra."
+            )
+        if cost is not None and limit is not None and cost > limit:
+            raise FalInvokeInputError(
+                f"The batch would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
+            )
+        return cost

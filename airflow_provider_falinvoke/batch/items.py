@@ -1,0 +1,147 @@
+"""A batch's inputs: a list, or a JSONL file in any storage, checked before anything is paid, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
+from airflow_provider_falinvoke.durable import fingerprint
+from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+
+#: A longer line is no request: the API takes bodies of some megabytes.
+LONGEST_LINE = 32_000_000
+#: So many wrong items are named.
+_SHOWN = 20
+_REQUEST_KEYS = {"model_id", "input", "tags"}
+
+
+class Checked(NamedTuple):
+    """A request that can be sent.
+
+    :param fingerprint: see :func:`~airflow_provider_falinvoke.durable.fingerprint`.
+    """
+
+    request: InvokeRequest
+    fingerprint: str
+
+
+class Inputs:
+    """The requests of a batch, to be read several times.
+
+    An item is a prompt (for a speech model: the text), a dict of the model's fields, or a whole request
+    ``{"model_id": …, "input": {…}, "tags": …}``, of which only ``input`` must be there.
+
+    :param source: a list of items, its JSON, or the path of a JSONL file as
+        :class:`~airflow.sdk.ObjectStoragePath` takes it.
+    :param conn_id: the connection, which is part of a request's fingerprint.
+    :param model_id: the model of the items that name none.
+    :param shared: fields that all items have; an item's own win.
+    :param tags: the tags of the items that have none.
+    """
+
+    def __init__(self, source: Any, *, conn_id: str, model_id: Any, shared: Any = None, tags: Any = None) -> None:
+        self._conn_id = conn_id
+        self._model_id = model_id
+        self._shared = object_of(shared or {})
+        if not isinstance(self._shared, dict):
+            raise FalInvokeInputError(f"input must be a dict, not {str(shared)[:80]!r}; nothing was sent.")
+        self._tags = tags
+        self._path: str | None = None
+        self._items: Sequence[Any] = ()
+        if isinstance(source, str) and source.lstrip().startswith("["):
+            source = _json(source)
+        if isinstance(source, str) and source.strip():
+            self._path = source
+        elif isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
+            self._items = source
+        else:
+            raise FalInvokeInputError(
+                f"inputs must be a list, or the path of a JSONL file, not {str(source)[:80]!r}; nothing was sent."
+            )
+
+    def check(self) -> Iterator[Checked]:
+        """Yield each request; after the last one, say which items are wrong.
+
+        :raises FalInvokeInputError: some are wrong, or the file cannot be read.
+        """
+        wrong: list[str] = []
+        count = 0
+        for place, item in self._read():
+            try:
+                yield self._checked(item)
+            except FalInvokeInputError as error:
+                count += 1
+                if len(wrong) < _SHOWN:
+                    wrong.append(f"{place}: {str(error).removeprefix('The request is wrong, nothing was sent: ')}")
+        if wrong:
+            more = f"\n… and {count - len(wrong)} more" if count > len(wrong) else ""
+            raise FalInvokeInputError(
+                f"{count} of the inputs are wrong; nothing was sent.\n" + "\n".join(wrong) + more,
+            )
+
+    def pick(self, indexes: Collection[int]) -> Iterator[tuple[int, Checked | FalInvokeInputError]]:
+        """Yield the requests at ``indexes``, in order; an error in place of one that cannot be sent any more."""
+        left = len(indexes)
+        for index, (_, item) in enumerate(self._read()):
+            if not left:
+                return
+            if index in indexes:
+                left -= 1
+                try:
+                    yield index, self._checked(item)
+                except FalInvokeInputError as error:
+                    yield index, error
+
+    def _checked(self, item: Any) -> Checked:
+        if isinstance(item, bytes):
+            item = _line(item)
+        model_id, fields, tags = self._model_id, item, self._tags
+        if isinstance(item, dict) and isinstance(item.get("input"), dict) and item.keys() <= _REQUEST_KEYS:
+            model_id, fields = item.get("model_id") or model_id, item["input"]
+            tags = item.get("tags") if item.get("tags") is not None else tags
+        if isinstance(fields, str):
+            fields = {"text" if input_type(model_id) is SpeechInput else "prompt": fields}
+        if isinstance(fields, dict):
+            fields = {**self._shared, **fields}
+        request = InvokeRequest.build(model_id, fields, tags)
+        return Checked(request, fingerprint(request, self._conn_id))
+
+    def _read(self) -> Iterator[tuple[str, Any]]:
+        """Yield where each item stands, for an error, and the item: of a file, its line."""
+        if self._path is None:
+            yield from ((f"item {index}", item) for index, item in enumerate(self._items))
+            return
+        from airflow.sdk import ObjectStoragePath
+
+        try:
+            path: Any = ObjectStoragePath(self._path)
+            with path.fs.open(path.path, "rb") as raw:
+                file = io.BufferedReader(raw)  # whose readline, unlike some storages', takes a limit
+                number = 0
+                while line := file.readline(LONGEST_LINE):
+                    number += 1
+                    if line.strip():
+                        yield f"line {number}", line
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeError(f"inputs: {self._path} cannot be read ({error}); nothing was sent.") from error
+
+
+def _line(line: bytes) -> Any:
+    if len(line) >= LONGEST_LINE:
+        raise FalInvokeInputError(f"longer than {LONGEST_LINE} bytes")
+    try:
+        return _json(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise FalInvokeInputError(f"not UTF-8 ({error})") from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        why = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise FalInvokeInputError(f"not JSON ({why}): {text[:80].strip()!r}") from None

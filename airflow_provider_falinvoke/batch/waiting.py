@@ -1,0 +1,232 @@
+"""Wait for some of many jobs: each looked at by its own schedule, all through one hook. Never submits.
+
+One definition for both places: the trigger awaits it, a worker that may not defer runs it on a loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.api.drivers import asleep_until
+from airflow_provider_falinvoke.api.models import Invocation, is_longer
+from airflow_provider_falinvoke.api.outcomes import timed_out
+from airflow_provider_falinvoke.api.schedule import PollSchedule, backoff
+from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
+from airflow_provider_falinvoke.batch.plan import event_at
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeAuthError,
+    FalInvokeConfigError,
+    FalInvokeError,
+)
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+
+log = logging.getLogger(__name__)
+
+#: Requests in the air at a time.
+LOOKS_AT_ONCE = 16
+#: What ended travels to the worker in one event, which Airflow keeps in its database: so many bytes at the most …
+MAX_EVENT_BYTES = 64_000
+#: … and of one invocation so many; a larger one is fetched again by the worker.
+MAX_INVOCATION_BYTES = 16_000
+#: How long answers that are on their way are waited for once enough jobs ended.
+_LAST_ANSWERS = 5.0
+
+
+class Job(NamedTuple):
+    """A job in flight; times in epoch seconds.
+
+    :param request_id: its id.
+    :param submitted_at: when it was submitted.
+    :param deadline: when to give it up.
+    :param look_at: when to look at it next.
+    """
+
+    request_id: str
+    submitted_at: float
+    deadline: float
+    look_at: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is not waited for any more.
+
+    :param invocation: as the API reported it; None where it is too large for an event, or there is an error.
+    :param error: why it is not waited for any more though it did not end.
+    """
+
+    request_id: str
+    invocation: Invocation | None = None
+    error: FalInvokeError | None = None
+
+
+@dataclass
+class Waited:
+    """What came of a wait.
+
+    :param ended: the jobs that ended.
+    :param looks: when to look next at those that did not, by request_id.
+    :param error: why none of them can be waited for any more, if so.
+    """
+
+    ended: list[Ended] = field(default_factory=list)
+    looks: dict[str, float] = field(default_factory=dict)
+    error: FalInvokeError | None = None
+
+
+def judged(
+    job: Job, answer: Invocation | FalInvokeError, *, asked_at: float, now: float, schedule: PollSchedule, failures: int
+) -> Ended | Job:
+    """Return what an answer means for a job: its end, or when to look again.
+
+    :param answer: what the API said, or why it said nothing.
+    :param asked_at: when it was asked.
+    :param failures: unusable answers in a row, this one included, whichever the job.
+    """
+    age = now - job.submitted_at
+    if isinstance(answer, FalInvokeError):
+        if not answer.may_pass:
+            return Ended(job.request_id, error=answer)
+        if asked_at >= job.deadline:
+            return Ended(job.request_id, error=timed_out(job.request_id, f"its state could not be read ({answer})"))
+        pause = max(backoff(failures), schedule.pause(age))
+    elif answer.status.ended:
+        return Ended(job.request_id, answer)
+    elif asked_at >= job.deadline:
+        state = answer.raw_status or "pending"
+        return Ended(
+            job.request_id,
+            error=timed_out(job.request_id, f"it was still {state} {age:.0f} s after the submit"),
+        )
+    else:
+        pause = schedule.pause(age)
+    return job._replace(look_at=min(now + pause, max(now, job.deadline)))
+
+
+class Wait:
+    """One wait for some of ``jobs``.
+
+    :param jobs: the jobs in flight.
+    :param schedule: when to look at a job again, by its age.
+    :param more: whether more items wait to be submitted; see :func:`~airflow_provider_falinvoke.batch.plan.event_at`.
+    :param not_before: the wait takes at least until then.
+    :param until: it takes no longer than until then.
+    """
+
+    def __init__(
+        self,
+        hook: FalInvokeHook,
+        jobs: Sequence[Job],
+        *,
+        schedule: PollSchedule,
+        more: bool = False,
+        not_before: float = 0.0,
+        until: float = math.inf,
+    ) -> None:
+        self._hook = hook
+        self._schedule = schedule
+        self._more, self._not_before = more, not_before
+        # Else a wait that ends as soon as it may would never look at its jobs.
+        self._until = max(until, not_before + _LAST_ANSWERS) if jobs else until
+        self._awaited = len(jobs)
+        # A look before the wait may end would be a request for nothing.
+        self._due = [(max(job.look_at, not_before), job) for job in jobs]
+        heapq.heapify(self._due)
+        self._looks: dict[asyncio.Task[Invocation], tuple[Job, float]] = {}
+        self._waited = Waited()
+        self._first_ended_at = 0.0
+        self._bytes = 0
+        self._failures = 0
+
+    async def run(self) -> Waited:
+        """Wait until enough jobs ended, and return what came of it."""
+        try:
+            while (now := time.time()) < (event_at := self._event_at()):
+                self._start_looks(now)
+                await self._wait(min(event_at, self._due[0][0]) if self._has_room else event_at)
+            if self._looks:
+                await self._wait(now + _LAST_ANSWERS, everything=True)
+        finally:
+            for look in self._looks:
+                look.cancel()
+        pending = [job for _, job in self._due] + [job for job, _ in self._looks.values()]
+        self._waited.looks = {job.request_id: job.look_at for job in pending}
+        return self._waited
+
+    @property
+    def _has_room(self) -> bool:
+        return bool(self._due) and len(self._looks) < LOOKS_AT_ONCE
+
+    def _event_at(self) -> float:
+        if self._waited.error is not None or self._bytes > MAX_EVENT_BYTES - MAX_INVOCATION_BYTES:
+            return self._not_before
+        return event_at(
+            awaited=self._awaited,
+            ended=len(self._waited.ended),
+            first_ended_at=self._first_ended_at,
+            more=self._more,
+            not_before=self._not_before,
+            until=self._until,
+        )
+
+    def _start_looks(self, now: float) -> None:
+        while self._has_room and self._due[0][0] <= now:
+            _, job = heapq.heappop(self._due)
+            is_new = now < job.submitted_at + NOT_FOUND_GRACE
+            look = asyncio.ensure_future(self._hook.async_get(job.request_id, patience=0.0, is_new=is_new))
+            self._looks[look] = (job, now)
+
+    async def _wait(self, until: float, *, everything: bool = False) -> None:
+        """Wait for the next answer, or for all of them, no longer than until then."""
+        if not self._looks:
+            await asleep_until(until)
+            return
+        seconds = min(max(0.0, until - time.time()), threading.TIMEOUT_MAX)
+        how = asyncio.ALL_COMPLETED if everything else asyncio.FIRST_COMPLETED
+        done, _ = await asyncio.wait(self._looks, timeout=seconds, return_when=how)
+        for look in done:
+            self._note(look)
+
+    def _note(self, look: asyncio.Task[Invocation]) -> None:
+        job, asked_at = self._looks.pop(look)
+        now = time.time()
+        answer: Invocation | FalInvokeError
+        try:
+            answer, self._failures = look.result(), 0
+        except AirflowException as error:
+            answer = FalInvokeConfigError(f"The connection cannot be read ({error}).")
+        except FalInvokeError as error:
+            answer, self._failures = error, self._failures + 1
+            if self._failures == 1:
+                log.warning("The job %s could not be looked at: %s", job.request_id, error)
+        if isinstance(answer, (FalInvokeAuthError, FalInvokeConfigError)):
+            self._waited.error = answer
+            heapq.heappush(self._due, (job.look_at, job))
+            return
+        judgement = judged(job, answer, asked_at=asked_at, now=now, schedule=self._schedule, failures=self._failures)
+        if isinstance(judgement, Job):
+            heapq.heappush(self._due, (judgement.look_at, judgement))
+            return
+        self._first_ended_at = self._first_ended_at or now
+        self._waited.ended.append(self._within_the_event(judgement))
+
+    def _within_the_event(self, ended: Ended) -> Ended:
+        if ended.invocation is None:
+            return ended
+        if not is_longer(ended.invocation.output, MAX_INVOCATION_BYTES):
+            with suppress(ValueError):  # nested too deeply for pydantic
+                size = len(ended.invocation.model_dump_json())
+                if self._bytes + size <= MAX_EVENT_BYTES:
+                    self._bytes += size
+                    return ended
+        return replace(ended, invocation=None)

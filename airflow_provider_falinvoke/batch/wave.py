@@ -1,0 +1,286 @@
+"""One wave on the worker: bring home what ended, submit as many as there is room for, and write down every step."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
+
+from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
+from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.batch.items import Checked, Inputs
+from airflow_provider_falinvoke.batch.journal import Journal
+from airflow_provider_falinvoke.batch.plan import STREAK, TROUBLE, FailurePolicy, Item, Phase
+from airflow_provider_falinvoke.batch.result import row_of
+from airflow_provider_falinvoke.batch.waiting import Ended
+from airflow_provider_falinvoke.completion import bring_home
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeAmbiguousSubmitError,
+    FalInvokeAPIError,
+    FalInvokeAuthError,
+    FalInvokeConfigError,
+    FalInvokeError,
+    FalInvokeInputError,
+    FalInvokeMediaError,
+    FalInvokeMediaGoneError,
+    FalInvokeNotFoundError,
+    FalInvokeRateLimitError,
+    FalInvokeTimeoutError,
+    FalInvokeUnreachableError,
+)
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import Saving
+
+log = logging.getLogger(__name__)
+
+#: POSTs in the air: with 0.3 s each, and a journal that takes 0.1 s to write, some 500 a minute; the vendor's quota
+#: allows 125 jobs a minute.
+POSTS_AT_ONCE = 4
+#: Jobs whose files are saved side by side.
+SAVES_AT_ONCE = 4
+
+#: So many troubles of a wave are logged at WARNING.
+_SHOWN = 20
+_Requests: TypeAlias = "Iterator[tuple[int, Checked | FalInvokeInputError]]"
+
+
+class Wave:
+    """One wave. The journal is written by the thread that calls :meth:`run` alone; POSTs and downloads have others.
+
+    :param folder: where the files go.
+    :param timeout: how long a job may take, in seconds.
+    :param on_item_failure: whether one item's failure keeps the others from being submitted.
+    """
+
+    def __init__(
+        self,
+        hook: FalInvokeHook,
+        journal: Journal,
+        inputs: Inputs,
+        *,
+        folder: str,
+        timeout: float,
+        on_item_failure: FailurePolicy,
+    ) -> None:
+        self._hook = hook
+        self._journal = journal
+        self._inputs = inputs
+        self._folder = folder
+        self._timeout = timeout
+        self._on_item_failure = on_item_failure
+        #: Why nothing more can be submitted in this try, if so.
+        self.stopped: str | None = None
+        #: Why nothing could be submitted just now, if so: the quota, or an API that is out of reach.
+        self.blocked: FalInvokeError | None = None
+        #: How many submits the API took.
+        self.accepted = 0
+        self._fatal: Exception | None = None
+        self._to_save: deque[tuple[int, Ended]] = deque()
+        self._posts: dict[Future[Invocation], int] = {}
+        self._saves: dict[Future[dict[str, Any]], int] = {}
+        self._refused_in_a_row = 0
+        self._unsaved_in_a_row = 0
+        self._troubles = 0
+        self._asked_to_stop = False
+
+    def run(self, ended: Iterable[Ended], room: int) -> None:
+        """Bring home what ended, and submit ``room`` of the items that wait.
+
+        :param ended: jobs in flight that are not waited for any more.
+        :raises FalInvokeError: the journal cannot be written, or the API does not take the key.
+        """
+        by_id = {item.request_id: item.index for item in self._journal.items if item.phase is Phase.SUBMITTED}
+        for one in ended:
+            self._not_awaited(by_id[one.request_id], one)
+        waiting = (item.index for item in self._journal.items if item.phase is Phase.WAITING)
+        requests = self._inputs.pick(set(itertools.islice(waiting, room)))
+        with (
+            ThreadPoolExecutor(POSTS_AT_ONCE, "falinvoke-post") as posts,
+            ThreadPoolExecutor(SAVES_AT_ONCE, "falinvoke-save") as saves,
+        ):
+            try:
+                while self._turn(requests, posts, saves):
+                    pass
+            except BaseException as error:
+                # What is in the air may be paid: its request_ids are worth more than a quick end.
+                self._asked_to_stop = True
+                self._land(error)
+                raise
+        self._journal.close()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def stop(self) -> None:
+        """Submit nothing more; called from a signal handler."""
+        self._asked_to_stop = True
+
+    @property
+    def _submits(self) -> bool:
+        return not (self._asked_to_stop or self.stopped or self.blocked or self._fatal)
+
+    @property
+    def _air(self) -> list[Future[Any]]:
+        return [*self._posts, *self._saves]
+
+    def _turn(self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor) -> bool:
+        """Start what there is room for, and note what ended; return whether there is more to do."""
+        self._submit(self._stage(requests), posts)
+        while self._to_save and len(self._saves) < SAVES_AT_ONCE:
+            index, one = self._to_save.popleft()
+            self._saves[saves.submit(self._bring_home, one)] = index
+        if not self._air:
+            return False
+        self._note(*wait(self._air, return_when=FIRST_COMPLETED).done)
+        return True
+
+    def _stage(self, requests: _Requests) -> list[tuple[int, InvokeRequest]]:
+        staged: list[tuple[int, InvokeRequest]] = []
+        while self._submits and len(self._posts) + len(staged) < POSTS_AT_ONCE:
+            index, checked = next(requests, (None, None))
+            if index is None:
+                break
+            item = self._journal.items[index]
+            if isinstance(checked, Checked) and checked.fingerprint == item.asked.fingerprint:
+                self._journal.put(item.with_(Phase.INTENT, submitted_at=time.time()))
+                staged.append((index, checked.request))
+            else:
+                error = checked if isinstance(checked, FalInvokeInputError) else None
+                self._failed(index, error or FalInvokeInputError("The input changed while the batch ran."))
+        return staged
+
+    def _submit(self, staged: list[tuple[int, InvokeRequest]], posts: ThreadPoolExecutor) -> None:
+        try:
+            # One write holds the request_ids that came back and the intents of what goes out next.
+            self._journal.flush()
+        except BaseException:
+            for index, _ in staged:
+                self._journal.put(self._journal.items[index].with_(Phase.WAITING, submitted_at=0.0))
+            raise
+        for index, request in staged:
+            self._posts[posts.submit(self._hook.submit_request, request)] = index
+
+    def _note(self, *done: Future[Any]) -> None:
+        for future in done:
+            if future in self._posts:
+                self._posted(self._posts.pop(future), future)
+            else:
+                self._saved(self._saves.pop(future), future)
+
+    def _land(self, error: BaseException) -> None:
+        try:
+            self._note(*wait(self._air).done)
+            self._journal.close()
+        except FalInvokeError as unwritten:  # it names more jobs than an earlier one of its kind
+            log.error("%s", unwritten)
+            if isinstance(error, FalInvokeError):
+                raise unwritten from error
+
+    def _posted(self, index: int, post: Future[Invocation]) -> None:
+        item, now = self._journal.items[index], time.time()
+        try:
+            invocation = post.result()
+        except FalInvokeAmbiguousSubmitError as error:
+            self._failed(index, error)
+        except (FalInvokeAuthError, FalInvokeConfigError) as error:
+            self._fatal = error
+            self._journal.put(item.with_(Phase.WAITING, submitted_at=0.0))
+        except (FalInvokeRateLimitError, FalInvokeUnreachableError) as error:
+            self.blocked = error
+            self._journal.put(item.with_(Phase.WAITING, submitted_at=0.0))
+        except FalInvokeError as error:
+            self._failed(index, error)
+            self._refused_in_a_row += 1
+            if self._refused_in_a_row >= STREAK:
+                self.stopped = f"{STREAK} submits in a row were refused, the last one so: {error}"
+        except Exception as error:  # nobody knows whether it was sent
+            self._failed(index, FalInvokeAmbiguousSubmitError(f"The submit ended with {error!r}; it may be paid."))
+            self._fatal = error
+        else:
+            self.accepted += 1
+            self._refused_in_a_row = 0
+            ended = Ended(invocation.request_id or "", invocation)
+            if invocation.request_id is not None:
+                submitted = item.with_(
+                    Phase.SUBMITTED,
+                    request_id=invocation.request_id,
+                    submitted_at=now,
+                    deadline=now + self._timeout,
+                )
+                self._journal.put(submitted)
+            if invocation.status.ended:
+                self._not_awaited(index, ended)
+
+    def _not_awaited(self, index: int, ended: Ended) -> None:
+        if ended.error is not None:
+            self._failed(index, ended.error)
+        else:
+            self._to_save.append((index, ended))
+
+    def _bring_home(self, ended: Ended) -> dict[str, Any]:
+        invocation = completed(ended.invocation or self._hook.get(ended.request_id))
+        return bring_home(self._hook, invocation, Saving(self._folder))
+
+    def _saved(self, index: int, save: Future[dict[str, Any]]) -> None:
+        try:
+            result = save.result()
+        except (FalInvokeAuthError, FalInvokeConfigError) as error:
+            self._fatal = error  # the item stays in flight: the next try brings it home
+        except FalInvokeError as error:
+            self._failed(index, error)
+        except Exception as error:  # a storage's own
+            self._failed(index, FalInvokeMediaError(f"The job is completed and paid, but could not be saved: {error}."))
+        else:
+            self._unsaved_in_a_row = 0
+            self._tell(self._journal.items[index].with_(Phase.DONE), result, None)
+
+    def _failed(self, index: int, error: FalInvokeError) -> None:
+        item = self._journal.items[index]
+        phase = phase_after(error, known=item.request_id is not None)
+        self._troubles += 1
+        log.log(
+            logging.WARNING if self._troubles <= _SHOWN else logging.DEBUG,
+            "Item %d is %s: %s",
+            index,
+            phase.value,
+            error,
+        )
+        if phase is Phase.UNSAVED:
+            self._unsaved_in_a_row += 1
+            if self._unsaved_in_a_row >= STREAK:
+                self.stopped = f"the files of {STREAK} jobs in a row could not be saved, the last ones so: {error}"
+        if phase in TROUBLE and self._on_item_failure == "stop":
+            self.stopped = self.stopped or f"item {index} is {phase.value}, and on_item_failure is 'stop'"
+        self._tell(item.with_(phase), {}, error)
+
+    def _tell(self, item: Item, result: dict[str, Any], error: FalInvokeError | None) -> None:
+        ended = item.with_(item.phase, ended_at=time.time())
+        # A job's end can be asked for again; that nobody knows of a submit, or that it was refused, cannot.
+        if item.request_id is None:
+            self._journal.put(ended)
+        self._journal.tell(ended, row_of(ended, result, None if error is None else str(error)))
+
+
+def phase_after(error: FalInvokeError, *, known: bool) -> Phase:
+    """Return the phase of an item that ended with ``error``.
+
+    :param known: whether the request_id of its job is known.
+    """
+    if not known and isinstance(error, FalInvokeMediaError):
+        return Phase.AMBIGUOUS  # a result that came without an id, and that is lost now
+    if known and isinstance(error, FalInvokeAPIError) and not isinstance(error, FalInvokeNotFoundError):
+        return Phase.UNSAVED
+    kinds: tuple[tuple[type[FalInvokeError], Phase], ...] = (
+        (FalInvokeAmbiguousSubmitError, Phase.AMBIGUOUS),
+        (FalInvokeTimeoutError, Phase.LATE),
+        (FalInvokeMediaGoneError, Phase.GONE),
+        (FalInvokeMediaError, Phase.UNSAVED),
+        (FalInvokeUnreachableError, Phase.UNSAVED),
+    )
+    for kind, phase in kinds:
+        if isinstance(error, kind):
+            return phase
+    return Phase.FAILED if error.may_pass else Phase.REFUSED

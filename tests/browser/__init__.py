@@ -1,0 +1,1 @@
+"""Airflow's pages, used as a user does: by make test-browser alone."""

@@ -1,0 +1,193 @@
+"""Metrics: names that Airflow takes, sent by the copy of its Stats that is set up, disturbing nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke import metrics
+from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
+from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from tests.support.loop_watch import run_watched
+from tests.support.statsd import StatsdServer
+
+MODEL = "fal-ai/flux/schnell"
+
+
+class Recorder:
+    """Stands in for Airflow's Stats, which is tried over UDP below and in real processes in tests/airflow."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, dict[str, str]]] = []
+        self.timed: list[tuple[str, float]] = []
+
+    def incr(self, stat: str, tags: dict[str, str] | None = None) -> None:
+        self.counted.append((stat, tags or {}))
+
+    def timing(self, stat: str, dt: Any, tags: dict[str, str] | None = None) -> None:
+        self.timed.append((stat, dt.total_seconds()))
+
+    def timer(self, stat: str) -> None:
+        raise RuntimeError("metrics are not what this process is for")
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.counted]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    recorder = Recorder()
+    monkeypatch.setattr(metrics, "find_stats", lambda: recorder)
+    token = metrics._model.set("")
+    yield recorder
+    metrics._model.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "tag", "segment"),
+    [
+        (MODEL, "fal-ai/flux/schnell", "fal-ai_flux_schnell"),
+        ("fal-ai/flux/v1.1", "fal-ai/flux/v1.1", "fal-ai_flux_v1_1"),
+        ("a,b=c:d|e e\n", "a_b_c_d_e_e_", "a_b_c_d_e_e_"),
+        ("größe", "gr__e", "gr__e"),
+        ("", "unknown", "unknown"),
+        ("x" * 300, "x" * 100, "x" * 100),
+    ],
+)
+def test_a_model_becomes_what_every_backend_takes(model_id: str, tag: str, segment: str) -> None:
+    """``.`` and ``/`` end a segment, ``,`` and ``=`` a tag of InfluxDB, ``:`` and ``|`` a line of StatsD."""
+    assert (metrics.tag_of(model_id), metrics.segment_of(model_id)) == (tag, segment)
+
+
+def test_names_pass_airflows_own_validator() -> None:
+    validators = pytest.importorskip("airflow.sdk._shared.observability.metrics.validators", reason="Airflow 3.2+")
+    for model_id in (MODEL, "a,b=c:d|e", "x" * 300):
+        name = f"falinvoke.rate_limited.{metrics.segment_of(model_id)}"
+        assert validators.stat_name_otel_handler("airflow", name)
+
+
+def test_a_request_counts_whatever_became_of_it(sent: Recorder) -> None:
+    metrics.about(MODEL)
+    metrics.requested("c", Send("GET", "/x"), Reply(429, {}, b"", 1.0))
+    metrics.requested("c", Send("POST", "/x"), Failure("gone", True, 1.0))
+    tags = {"model_id": MODEL, "conn_id": "c"}
+    assert sent.counted == [
+        ("falinvoke.requests", {**tags, "method": "GET", "status": "429"}),
+        ("falinvoke.requests.fal-ai_flux_schnell", {}),
+        ("falinvoke.rate_limited", {**tags, "method": "GET"}),
+        ("falinvoke.rate_limited.fal-ai_flux_schnell", {}),
+        ("falinvoke.requests", {**tags, "method": "POST", "status": "none"}),
+        ("falinvoke.requests.fal-ai_flux_schnell", {}),
+    ]
+
+
+def test_the_hook_counts_each_request_once_blocking_and_awaiting(sent: Recorder, emulator: Emulator) -> None:
+    hook = FalInvokeHook()
+    request_id = str(hook.submit(MODEL, {"prompt": "a fox"}).request_id)
+    emulator.add_fault(Fault("answer", on="get", status=429, headers={"Retry-After": "0"}))
+    hook.wait(request_id, timeout=20)
+    run_watched(hook.async_get(request_id))
+    assert hook.requests == len(emulator.requests) == sent.names().count("falinvoke.requests")
+    assert sent.names().count("falinvoke.rate_limited") == 1
+    assert sent.names().count("falinvoke.submitted.fal-ai_flux_schnell") == 1
+    assert [name for name, _ in sent.timed] == [
+        "falinvoke.wait_duration",
+        "falinvoke.wait_duration.fal-ai_flux_schnell",
+    ]
+
+
+def test_models_of_coroutines_side_by_side_are_kept_apart(sent: Recorder) -> None:
+    async def one(model_id: str) -> None:
+        metrics.about(model_id)
+        await asyncio.sleep(0)
+        metrics.submitted()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(one("a"), one("b"))
+
+    asyncio.run(all_of_them())
+    assert sent.names() == [
+        "falinvoke.submitted",
+        "falinvoke.submitted.a",
+        "falinvoke.submitted",
+        "falinvoke.submitted.b",
+    ]
+
+
+def test_metrics_that_fail_disturb_no_job(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def broken() -> None:
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr(metrics, "find_stats", broken)
+    monkeypatch.setattr(metrics, "_warm_in", None)
+    hook = FalInvokeHook()
+    request_id = str(hook.submit(MODEL, {"prompt": "a fox"}).request_id)
+    invocation = run_watched(hook.async_wait(request_id, timeout=20))
+    metrics.completed(invocation)
+    metrics.failed(ValueError())
+    metrics.resumed()
+    assert len(emulator.posts()) == 1
+
+
+def test_metrics_are_set_up_in_a_thread_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow reads a list of names at the first metric, for a tenth of a second and more."""
+    where: list[threading.Thread] = []
+
+    class Slow:
+        @staticmethod
+        def timer(stat: str) -> None:
+            where.append(threading.current_thread())
+
+    monkeypatch.setattr(metrics, "find_stats", Slow)
+    monkeypatch.setattr(metrics, "_warm_in", None)
+
+    async def many() -> None:
+        await asyncio.gather(*(metrics.make_ready() for _ in range(20)))
+
+    run_watched(many())
+    assert len(where) == 1
+    assert where[0] is not threading.main_thread()
+
+
+AS_A_TRIGGERER = """
+import asyncio
+from airflow_provider_falinvoke import metrics
+try:
+    from airflow._shared.observability.metrics import stats
+    from airflow.observability.metrics import stats_utils
+except ImportError:
+    pass  # Airflow 3.1 sets itself up
+else:
+    if hasattr(stats, "initialize"):
+        stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
+    else:
+        stats.Stats.initialize(factory=stats_utils.get_stats_factory(stats.Stats))
+metrics.about("fal-ai/flux/schnell")
+asyncio.run(metrics.make_ready())
+metrics.submitted()
+metrics.waited(1.5)
+"""
+
+
+def test_a_process_that_sets_up_the_cores_stats_alone_sends_too() -> None:
+    """A triggerer: the SDK's copy, which tasks use, would drop all of it there."""
+    with StatsdServer() as statsd:
+        done = subprocess.run(
+            [sys.executable, "-c", AS_A_TRIGGERER],
+            env={**os.environ, **statsd.settings},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert statsd.total("submitted") == statsd.total("submitted.fal-ai_flux_schnell") == 1
+        assert statsd.times("wait_duration") == [1500.0]
