@@ -86,6 +86,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.operators.falinvoke"]}],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.triggers.falinvoke"]}],
+        "cli": [f"{package}.cli.definition.get_commands"],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,

@@ -167,6 +167,12 @@ def _client_options(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
+def preview(step: Send, endpoint: Endpoint) -> httpx.Request:
+    """Return the request that performing ``step`` would send, headers and all, the key among them. Nothing is sent."""
+    with open_client(endpoint) as client:
+        return client.build_request(**_arguments(step))
+
+
 def open_media_client(endpoint: Endpoint) -> httpx.Client:
     """Return a client without any key, for the files of a result, which lie on other hosts."""
     options = _client_options(endpoint) | {"base_url": "", "headers": {}, "follow_redirects": True}
