@@ -86,7 +86,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": INTEGRATION,
-                "python-modules": [f"{package}.operators.falinvoke", f"{package}.operators.batch"],
+                "python-modules": [
+                    f"{package}.operators.{name}"
+                    for name in ("falinvoke", "batch", "typed", "image", "audio", "speech")
+                ],
             }
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{package}.sensors.falinvoke"]}],

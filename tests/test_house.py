@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lineage": {"assets"},
     "completion": SHARED - {"triggers", "batch"},
     "batch": BATCH,
-    "operators": SHARED,
+    "operators": {"operators", *SHARED},
     "sensors": SHARED,
     "decorators": {"operators", *SHARED},
     "links": SHARED,

@@ -7,9 +7,9 @@ templated parameter that nobody set is left out of the request.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 def _no_boolean(value: Any) -> Any:
@@ -18,9 +18,33 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Count = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_no_boolean)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+#: fal's words for picture sizes; the vendor's samples put them into ``output_format``.
+SIZE_NAMES: tuple[str, ...] = get_args(SizeName)
+
+
+class Pixels(BaseModel):
+    """A picture's size, each side in pixels."""
+
+    model_config = ConfigDict(extra="allow")
+
+    width: Count
+    height: Count
+
+
+def _kind_of_size(value: Any) -> str:
+    return "name" if isinstance(value, str) else "pixels"
+
+
+_Pixels = Annotated[Pixels, Tag("pixels")]
+AnySize = Annotated[_Pixels | Annotated[str, Tag("name")], Discriminator(_kind_of_size)]
+KnownSize = Annotated[_Pixels | Annotated[SizeName, Tag("name")], Discriminator(_kind_of_size)]
 
 
 class FalInput(BaseModel):
@@ -36,27 +60,54 @@ class FalInput(BaseModel):
     guidance_scale: Number | None = None
     enable_safety_checker: bool | None = None
     output_format: str | None = None
+    sync_mode: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _none_is_not_given(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {key: value for key, value in data.items() if value is not None or key not in FalInput.model_fields}
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 class ImageInput(FalInput):
     """``input`` of an image model.
 
     :param prompt: what to draw.
+    :param negative_prompt: what not to draw, where the model takes it.
+    :param image_size: a word such as ``landscape_4_3``, or ``{"width": …, "height": …}`` in pixels.
     :param num_images: how many pictures, at least 1; each is paid.
-    :param num_inference_steps: at least 1 (``fal-ai/flux/schnell``: 1 to 12, default 4).
+    :param seed: the same one makes the same picture again.
+    :param num_inference_steps: at least 1.
     :param guidance_scale: how closely to follow the prompt.
     :param enable_safety_checker: whether flagged pictures are reported.
     :param output_format: the vendor's samples put an aspect ratio here, fal's schema ``jpeg`` or ``png``; both pass.
+    :param sync_mode: have the file itself in the reply.
     """
 
     prompt: Text
+    negative_prompt: str | None = None
+    image_size: AnySize | None = None
+    seed: Whole | None = None
+
+
+class NamedSizeInput(ImageInput):
+    """``input`` of an image model for which fal documents the words of ``image_size``.
+
+    :param image_size: ``square_hd``, ``square``, ``portrait_4_3``, ``portrait_16_9``, ``landscape_4_3``,
+        ``landscape_16_9``, or ``{"width": …, "height": …}`` in pixels.
+    """
+
+    image_size: KnownSize | None = None
+
+
+class FluxSchnellInput(NamedSizeInput):
+    """``input`` of ``fal-ai/flux/schnell``.
+
+    :param num_inference_steps: 1 to 12, default 4.
+    """
+
+    num_inference_steps: Annotated[Count, Field(le=12)] | None = None
 
 
 class AudioInput(FalInput):
@@ -64,28 +115,52 @@ class AudioInput(FalInput):
 
     :param prompt: what to play.
     :param seconds_total: length in seconds, at least 1. Left out, the model makes, and bills, 190 seconds.
+    :param seed: the same one makes the same sound again.
+    :param sync_mode: have the file itself in the reply.
     """
 
     prompt: Text
+    seed: Whole | None = None
 
 
 class SpeechInput(FalInput):
     """``input`` of a speech model.
 
     :param text: what to say.
+    :param voice: who says it, such as ``Rachel``.
+    :param language_code: the language, as ISO 639-1 has it.
+    :param speed: 1 is as usual; more than 0.
+    :param stability: 0 to 1; less is livelier.
+    :param similarity_boost: 0 to 1; how close to the voice's recordings.
+    :param style: 0 to 1; how much to exaggerate it.
+    :param timestamps: whether to tell when each word is said.
+    :param previous_text: what was said before, so that the speech goes on from there.
+    :param next_text: what will be said after it.
     """
 
     text: Text
+    voice: Text | None = None
+    language_code: Text | None = None
+    speed: Annotated[Number, Field(gt=0)] | None = None
+    stability: Share | None = None
+    similarity_boost: Share | None = None
+    style: Share | None = None
+    timestamps: bool | None = None
+    previous_text: str | None = None
+    next_text: str | None = None
 
 
 DOCUMENTED_MODELS: dict[str, type[FalInput]] = {
-    "fal-ai/flux/schnell": ImageInput,
-    "fal-ai/fast-sdxl": ImageInput,
+    "fal-ai/flux/schnell": FluxSchnellInput,
+    "fal-ai/fast-sdxl": NamedSizeInput,
     "fal-ai/stable-audio-25/text-to-audio": AudioInput,
     "fal-ai/elevenlabs/tts/multilingual-v2": SpeechInput,
 }
 
 
-def input_type(model_id: str) -> type[FalInput]:
-    """Return the checks that apply to ``model_id``; an undocumented model requires nothing."""
-    return DOCUMENTED_MODELS.get(model_id, FalInput)
+def input_type(model_id: str, family: type[FalInput] = FalInput) -> type[FalInput]:
+    """Return the checks that apply to ``model_id``.
+
+    :param family: those for a model that is not documented; by default nothing is required of it.
+    """
+    return DOCUMENTED_MODELS.get(model_id, family)

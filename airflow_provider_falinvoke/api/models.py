@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from airflow_provider_falinvoke.api.inputs import input_type
+from airflow_provider_falinvoke.api.inputs import FalInput, input_type
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
 ModelId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -65,25 +66,26 @@ class InvokeRequest(BaseModel):
         return [value] if isinstance(value, dict) else value
 
     @classmethod
-    def build(cls, model_id: Any, input: Any, tags: Any = None) -> InvokeRequest:
+    def build(cls, model_id: Any, input: Any, tags: Any = None, *, family: type[FalInput] = FalInput) -> InvokeRequest:
         """Return the checked request.
 
+        :param family: the checks of ``input`` for a model that is not documented.
         :raises FalInvokeInputError: if a field is missing, of a wrong type or out of its bounds; it names them all.
         """
         try:
             request = cls(model_id=model_id, input=object_of(input), tags=tags)
         except ValidationError as error:
-            raise FalInvokeInputError(_sentence(error)) from None
-        checks = input_type(request.model_id)
+            raise _wrong(problems_of(error)) from None
+        checks = input_type(request.model_id, family)
         try:
             checked = checks.model_validate(request.input).model_dump(exclude_unset=True)
         except ValidationError as error:
-            raise FalInvokeInputError(_sentence(error, prefix="input.")) from None
+            raise _wrong(problems_of(error, prefix="input.")) from None
         try:
             plain = to_jsonable_python(checked)
             json.dumps(plain, allow_nan=False)
         except (PydanticSerializationError, ValueError) as error:
-            raise FalInvokeInputError(f"The request is wrong, nothing was sent: input is not JSON: {error}") from None
+            raise _wrong(f"input is not JSON: {error}") from None
         return request.model_copy(update={"input": plain})
 
     def body(self) -> bytes:
@@ -139,24 +141,36 @@ def is_longer(value: Any, limit: int) -> bool:
     return length > limit
 
 
-def object_of(value: Any) -> Any:
-    """Read a JSON object out of a string, because a template that yields a dict is rendered to its text."""
+def object_of(value: Any, name: str = "input") -> Any:
+    """Read a JSON object out of a string, because a template that yields a dict is rendered to its text.
+
+    :param name: what it is, for the error.
+    :raises FalInvokeInputError: if it is a string and no JSON.
+    """
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise FalInvokeInputError(
-            "The request is wrong, nothing was sent: input must be a dict (or its JSON), but it is a text: "
-            f"{value[:80]!r}. A template that yields a dict needs render_template_as_native_obj=True on the DAG, "
-            "or the filter tojson."
+        raise _wrong(
+            f"{name} must be a dict (or its JSON), but it is a text: {value[:80]!r}. A template that yields a dict "
+            "needs render_template_as_native_obj=True on the DAG, or the filter tojson."
         ) from None
 
 
-def _sentence(error: ValidationError, prefix: str = "") -> str:
-    problems = "; ".join(
+def problems_of(error: ValidationError, prefix: str = "", *, but: Container[str] = ()) -> str:
+    """Return what pydantic found, each problem with its field and what was given, as one line.
+
+    :param prefix: stands before each field's name.
+    :param but: fields whose problems are left out.
+    """
+    return "; ".join(
         f"{prefix}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
         + ("" if item["type"] == "missing" else f" (got {str(item['input'])[:80]!r})")
         for item in error.errors(include_url=False)
+        if not (item["loc"] and item["loc"][0] in but)
     )
-    return f"The request is wrong, nothing was sent: {problems}"
+
+
+def _wrong(problems: str) -> FalInvokeInputError:
+    return FalInvokeInputError(f"The request is wrong, nothing was sent: {problems}")

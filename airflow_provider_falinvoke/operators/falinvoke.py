@@ -189,8 +189,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         except Exception:
             self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
 
+    def _request(self) -> InvokeRequest:
+        return InvokeRequest.build(self.model_id, self.input, self.tags)
+
     def _order(self) -> _Order:
-        request = InvokeRequest.build(self.model_id, self.input, self.tags)
+        request = self._request()
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
@@ -318,7 +321,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _estimate(self) -> float | None:
         try:
-            return estimate(InvokeRequest.build(self.model_id, self.input, self.tags), self._prices())
+            return estimate(self._request(), self._prices())
         except FalInvokeError as error:
             # The job is done: what its parameters would render to by now is not worth its result.
             self.log.warning("The cost cannot be estimated any more: %s", error)

@@ -5,11 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from airflow_provider_falinvoke.api import pricing
 from airflow_provider_falinvoke.api.inputs import (
     DOCUMENTED_MODELS,
+    SIZE_NAMES,
     AudioInput,
     FalInput,
+    FluxSchnellInput,
     ImageInput,
+    NamedSizeInput,
     SpeechInput,
     input_type,
 )
@@ -93,10 +97,57 @@ def test_what_is_no_object_is_refused(data: object) -> None:
 
 def test_the_documented_models_have_their_family_and_others_require_nothing() -> None:
     assert {model: cls.__name__ for model, cls in DOCUMENTED_MODELS.items()} == {
-        "fal-ai/flux/schnell": "ImageInput",
-        "fal-ai/fast-sdxl": "ImageInput",
+        "fal-ai/flux/schnell": "FluxSchnellInput",
+        "fal-ai/fast-sdxl": "NamedSizeInput",
         "fal-ai/stable-audio-25/text-to-audio": "AudioInput",
         "fal-ai/elevenlabs/tts/multilingual-v2": "SpeechInput",
     }
-    assert input_type("fal-ai/fast-sdxl") is ImageInput
+    assert input_type("fal-ai/stable-audio-25/text-to-audio") is AudioInput
     assert input_type("someone/else") is FalInput
+    assert input_type("someone/else", ImageInput) is ImageInput
+
+
+@pytest.mark.parametrize(("steps", "right"), [(1, True), (12, True), (13, False), (0, False)])
+def test_flux_schnell_takes_1_to_12_steps(steps: int, right: bool) -> None:
+    if right:
+        assert checked(FluxSchnellInput, prompt="x", num_inference_steps=steps)["num_inference_steps"] == steps
+        return
+    with pytest.raises(ValidationError, match="num_inference_steps"):
+        checked(FluxSchnellInput, prompt="x", num_inference_steps=steps)
+
+
+@pytest.mark.parametrize("size", [*SIZE_NAMES, {"width": 8, "height": 9}])
+def test_a_pictures_size_is_a_word_of_fal_or_pixels(size: object) -> None:
+    assert checked(NamedSizeInput, prompt="x", image_size=size)["image_size"] == size
+
+
+def test_pixels_may_be_texts_and_hold_more() -> None:
+    given = {"width": "8", "height": 9, "unit": "px"}
+    assert checked(NamedSizeInput, prompt="x", image_size=given)["image_size"] == {
+        "width": 8,
+        "height": 9,
+        "unit": "px",
+    }
+
+
+@pytest.mark.parametrize("size", ["16:9", "", 5, [8, 9], {"width": 8}, {"width": 8, "height": 0}, {"width": True}])
+def test_another_size_is_refused_where_fal_documents_the_words(size: object) -> None:
+    with pytest.raises(ValidationError, match="image_size"):
+        checked(NamedSizeInput, prompt="x", image_size=size)
+
+
+def test_another_models_words_for_a_size_are_not_known_and_pass() -> None:
+    assert checked(ImageInput, prompt="x", image_size="16:9") == {"prompt": "x", "image_size": "16:9"}
+
+
+@pytest.mark.parametrize("name", ["stability", "similarity_boost", "style"])
+def test_a_share_is_from_0_to_1(name: str) -> None:
+    for right in (0, 1, 0.5, "0.5"):
+        assert checked(SpeechInput, text="x", **{name: right})[name] == float(right)
+    for wrong in (-0.1, 1.1, True, "loud"):
+        with pytest.raises(ValidationError, match=name):
+            checked(SpeechInput, text="x", **{name: wrong})
+
+
+def test_the_prices_know_the_pixels_of_each_word() -> None:
+    assert set(pricing._NAMED_SIZES) == set(SIZE_NAMES)

@@ -104,8 +104,8 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 
 
 def test_a_rendered_number_becomes_a_number_and_none_is_left_out() -> None:
-    given = {"prompt": "x", "num_images": "4", "guidance_scale": None, "seed": None}
-    assert sent(given, model_id=IMAGE)["input"] == {"prompt": "x", "num_images": 4, "seed": None}
+    given = {"prompt": "x", "num_images": "4", "guidance_scale": None, "loras": None}
+    assert sent(given, model_id=IMAGE)["input"] == {"prompt": "x", "num_images": 4, "loras": None}
 
 
 def test_further_fields_pass_untouched_at_any_depth() -> None:
