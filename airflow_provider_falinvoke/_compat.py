@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -37,6 +38,11 @@ else:
             TaskDeferred,
         )
 
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # until Airflow 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
@@ -45,6 +51,7 @@ __all__ = [
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskDeferred",
+    "determine_kwargs",
     "find_stats",
 ]
 

@@ -105,6 +105,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "cli": [f"{package}.cli.definition.get_commands"],
+        "task-decorators": [{"name": "fal_invoke", "class-name": f"{package}.decorators.falinvoke.fal_invoke_task"}],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,
