@@ -63,6 +63,9 @@ def opened(home: Path) -> Iterator[Lab]:
                 "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__GLOBAL_KEYPREFIX": prefix,
                 "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "3600",
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS),
+                # A machine that runs all of a cluster answers late; a task whose worker waits in vain fails (5 s by
+                # default), before it began.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
                 # A message that a dying worker had taken, but not begun, is sent again after this (600 s by default).
                 "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "90",
                 "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",

@@ -10,7 +10,7 @@ from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
 
-@task
+@task(retries=3, retry_delay=timedelta(seconds=1))
 def jobs() -> list[dict[str, object]]:
     """Return the arguments of each job of the run's conf."""
     conf = get_current_context()["dag_run"].conf or {}
