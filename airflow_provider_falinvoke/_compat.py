@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         AirflowSensorTimeout,
         TaskDeferralError,
         TaskDeferralTimeout,
+        TaskDeferred,
     )
 else:
     try:
@@ -21,6 +22,7 @@ else:
             AirflowSensorTimeout,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
     except ImportError:  # Airflow 3.1 has them in the core alone
         from airflow.exceptions import (
@@ -29,6 +31,7 @@ else:
             AirflowSensorTimeout,
             TaskDeferralError,
             TaskDeferralTimeout,
+            TaskDeferred,
         )
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "AirflowSensorTimeout",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "TaskDeferred",
     "find_stats",
 ]
 

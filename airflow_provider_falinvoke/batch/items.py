@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -118,7 +119,8 @@ class Inputs:
 
         try:
             path: Any = ObjectStoragePath(self._path)
-            with path.fs.open(path.path, "rb") as file:
+            with path.fs.open(path.path, "rb") as raw:
+                file = io.BufferedReader(raw)  # whose readline, unlike some storages', takes a limit
                 number = 0
                 while line := file.readline(LONGEST_LINE):
                     number += 1

@@ -136,7 +136,9 @@ class Wait:
     ) -> None:
         self._hook = hook
         self._schedule = schedule
-        self._more, self._not_before, self._until = more, not_before, until
+        self._more, self._not_before = more, not_before
+        # Else a wait that ends as soon as it may would never look at its jobs.
+        self._until = max(until, not_before + _LAST_ANSWERS) if jobs else until
         self._awaited = len(jobs)
         # A look before the wait may end would be a request for nothing.
         self._due = [(max(job.look_at, not_before), job) for job in jobs]

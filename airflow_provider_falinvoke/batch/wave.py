@@ -105,10 +105,10 @@ class Wave:
             try:
                 while self._turn(requests, posts, saves):
                     pass
-            except BaseException:
+            except BaseException as error:
                 # What is in the air may be paid: its request_ids are worth more than a quick end.
                 self._asked_to_stop = True
-                self._land()
+                self._land(error)
                 raise
         self._journal.close()
         if self._fatal is not None:
@@ -170,12 +170,14 @@ class Wave:
             else:
                 self._saved(self._saves.pop(future), future)
 
-    def _land(self) -> None:
+    def _land(self, error: BaseException) -> None:
         try:
             self._note(*wait(self._air).done)
             self._journal.close()
-        except Exception:
-            log.exception("The batch's journal does not take what became of the last submits")
+        except FalInvokeError as unwritten:  # it names more jobs than an earlier one of its kind
+            log.error("%s", unwritten)
+            if isinstance(error, FalInvokeError):
+                raise unwritten from error
 
     def _posted(self, index: int, post: Future[Invocation]) -> None:
         item, now = self._journal.items[index], time.time()

@@ -275,9 +275,9 @@ def test_an_error_body_is_said_in_one_line(body: bytes, line: str) -> None:
 
 
 def test_a_page_of_megabytes_does_not_hold_up_the_event_loop() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert read_error_body(b"<html>" + b"<script" * 20_000)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

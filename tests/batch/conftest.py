@@ -1,4 +1,4 @@
-"""An S3 server on loopback, as batches write their journals to."""
+"""An S3 server on loopback, as batches write to."""
 
 from __future__ import annotations
 
