@@ -28,7 +28,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "requests_per_minute": {
         "label": "Requests per minute",
         "schema": {"type": ["integer", "null"]},
-        "description": "How many requests a triggerer sends for this connection (default 250, the vendor's quota).",
+        "description": "The account's quota (default 250); triggerers and workers that share it slow down together.",
+    },
+    "requests_per_hour": {
+        "label": "Requests per hour",
+        "schema": {"type": ["integer", "null"]},
+        "description": "The account's quota (default 5000).",
     },
     "ca_bundle": {
         "label": "CA bundle",

@@ -38,6 +38,15 @@ def network() -> Iterator[Guard]:
         yield guard
 
 
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    """Nothing that a test's replies said about a quota is known to the next."""
+    yield
+    from airflow_provider_falinvoke.api.account import forget_accounts
+
+    forget_accounts()
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> Path:
     """Return the path of Airflow's database, with its tables made once."""

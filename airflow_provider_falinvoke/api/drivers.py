@@ -8,19 +8,23 @@ import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import IO, Any
+from contextlib import closing
+from typing import IO, Any, NamedTuple, Protocol
 
 import httpx
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
-from airflow_provider_falinvoke.api.pacing import Gate, backoff
+from airflow_provider_falinvoke.api.pacing import backoff
 
 Clock = Callable[[], float]
 HttpClient = httpx.Client
+AsyncHttpClient = httpx.AsyncClient
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
+#: Shorter than servers keep an idle connection: on one that is just being closed, a POST may or may not have arrived.
+SUBMIT_KEEPALIVE_SECONDS = 3.0
 #: Shorter keys (a test's) are words that a reply may well hold.
 _SHORTEST_KEY = 8
 #: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
@@ -42,36 +46,41 @@ def run(
     :param clock: gives the time in epoch seconds.
     :param sleep: waits for so many seconds.
     """
-    try:
-        step = next(call)
-        while True:
-            step = call.send(_perform(step, client, clock, sleep))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    with closing(call):  # at once: an exception may keep it alive, and with it a place at the gate
+        try:
+            step = next(call)
+            while True:
+                step = call.send(_perform(step, client, clock, sleep))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncRequester(Protocol):
+    """An :class:`httpx.AsyncClient`, or what stands for one."""
+
+    async def request(
+        self, method: str, url: str, *, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request."""
 
 
 async def arun(
     call: Call[T],
-    client: httpx.AsyncClient,
+    client: AsyncRequester,
     *,
     clock: Clock = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    gate: Gate | None = None,
 ) -> T:
-    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does.
-
-    :param gate: each request waits for its place here.
-    """
-    try:
-        step = next(call)
-        while True:
-            if gate is not None and isinstance(step, Send):
-                await sleep(gate.reserve(now := clock()) - now)
-            step = call.send(await _aperform(step, client, clock, sleep))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does."""
+    with closing(call):
+        try:
+            step = next(call)
+            while True:
+                step = call.send(await _aperform(step, client, clock, sleep))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[float], object]) -> Outcome:
@@ -86,7 +95,7 @@ def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[fl
 
 
 async def _aperform(
-    step: Step, client: httpx.AsyncClient, clock: Clock, sleep: Callable[[float], Awaitable[object]]
+    step: Step, client: AsyncRequester, clock: Clock, sleep: Callable[[float], Awaitable[object]]
 ) -> Outcome:
     if isinstance(step, Pause):
         if (seconds := step.until - clock()) > 0:
@@ -109,7 +118,7 @@ def _arguments(step: Send) -> dict[str, Any]:
 
 
 def _reply(response: httpx.Response, at: float) -> Reply:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
     # A host that repeats the key in an error body must not bring it into a log or an exception.
     key = response.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
     body = response.content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else response.content
@@ -145,12 +154,52 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 def open_client(endpoint: Endpoint) -> httpx.Client:
     """Return a client that sends the key to the endpoint's host, and nowhere else: redirects are not followed."""
-    return httpx.Client(**_client_options(endpoint))
+    limits = httpx.Limits(keepalive_expiry=SUBMIT_KEEPALIVE_SECONDS)
+    return httpx.Client(**_client_options(endpoint) | {"limits": limits})
 
 
 def open_async_client(endpoint: Endpoint) -> httpx.AsyncClient:
     """Return the awaiting twin of :func:`open_client`. Call :func:`ssl_context` in a thread first: it blocks."""
     return httpx.AsyncClient(**_client_options(endpoint))
+
+
+class PollingTransport(NamedTuple):
+    """What the triggerer polls with.
+
+    :param client: the kind of client.
+    :param translate: returns the right httpx error for one that it raised, or None where that is right.
+    """
+
+    client: type[httpx.AsyncClient]
+    translate: Callable[[Exception], httpx.RequestError | None]
+
+
+@functools.cache
+def polling_transport() -> PollingTransport:
+    """Return aiohttp's parser and sockets behind httpx's interface, where they are installed (the extra ``aiohttp``).
+
+    They take a third of the CPU. Call it in a thread first: the import takes some 300 ms.
+    """
+    try:
+        import aiohttp
+        from httpx_aiohttp import HttpxAiohttpClient
+    except ImportError:
+        return PollingTransport(httpx.AsyncClient, lambda _: None)
+
+    def translate(error: Exception) -> httpx.RequestError | None:
+        # The transport lets some of aiohttp's errors through, and takes a refused or broken connection for a timeout.
+        cause = error.__cause__ if isinstance(error, httpx.ConnectTimeout) else error
+        if not isinstance(cause, aiohttp.ClientError) or isinstance(cause, aiohttp.ServerTimeoutError):
+            return None
+        kind = httpx.ConnectError if isinstance(cause, aiohttp.ClientConnectorError) else httpx.ReadError
+        return kind(str(cause) or type(cause).__name__)
+
+    return PollingTransport(HttpxAiohttpClient, translate)
+
+
+def open_polling_client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """Return a client that sends GETs with little CPU. Never a POST: its errors do not tell whether one arrived."""
+    return polling_transport().client(**_client_options(endpoint))
 
 
 def _client_options(endpoint: Endpoint) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from airflow.sdk import BaseOperator
 from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
@@ -251,6 +251,7 @@ class FalInvokeOperator(BaseOperator):
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
         schedule = order.schedule
+        look_at = job.looked_at + schedule.pause(job.looked_at - job.submitted_at)
         if self.deferrable:
             done = self.hook.wait_briefly(
                 request_id,
@@ -258,8 +259,9 @@ class FalInvokeOperator(BaseOperator):
                 until=min(job.submitted_at + order.defer_after, job.deadline),
                 schedule=schedule,
             )
-            if done is not None:
+            if isinstance(done, Invocation):
                 return done
+            look_at = done
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
@@ -270,7 +272,7 @@ class FalInvokeOperator(BaseOperator):
                         request_id=request_id,
                         submitted_at=job.submitted_at,
                         deadline=job.deadline,
-                        first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
+                        first_look_at=max(first_look_at, look_at),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
                     ),
@@ -283,7 +285,7 @@ class FalInvokeOperator(BaseOperator):
             submitted_at=job.submitted_at,
             deadline=job.deadline,
             schedule=schedule,
-            first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
+            first_look_at=look_at,
         )
 
     def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -14,10 +16,12 @@ import httpx
 import pytest
 
 from airflow_provider_falinvoke.api import drivers, protocol
+from airflow_provider_falinvoke.api import line as api_line
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.line import shared_line
 from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -86,10 +90,28 @@ def _arun(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T
     return asyncio.run(main())
 
 
-@pytest.fixture(params=[_run, _arun], ids=["run", "arun"])
-def perform(request: pytest.FixtureRequest) -> Perform:
-    chosen: Perform = request.param
-    return chosen
+def _over_a_line(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T:
+    times = times or FakeTime()
+
+    async def look_up() -> Endpoint:
+        await asyncio.to_thread(drivers.polling_transport)
+        return endpoint
+
+    async def main() -> T:
+        async with shared_line("fal_x", look_up) as line:
+            return await drivers.arun(call, line, clock=times.clock, sleep=times.asleep)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(params=["run", "arun", "over a line", "over a line with httpx alone"])
+def perform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Perform:
+    if request.param == "over a line with httpx alone":
+        plain = drivers.PollingTransport(httpx.AsyncClient, lambda _: None)
+        for module in (drivers, api_line):
+            monkeypatch.setattr(module, "polling_transport", lambda: plain)
+    performs: dict[str, Perform] = {"run": _run, "arun": _arun}
+    return performs.get(request.param, _over_a_line)
 
 
 @pytest.fixture(autouse=True)
@@ -299,6 +321,31 @@ def test_a_submit_that_may_have_arrived_is_posted_once(perform: Perform, misbeha
     with serving(misbehave) as server, pytest.raises(FalInvokeAmbiguousSubmitError):
         perform(protocol.submit(REQUEST, patience=600), at(server.base_url, read_timeout=0.2))
     assert [request.method for request in server.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        hang_up,
+        talk_nonsense,
+        be_silent,
+        answer(200, b"{", length=500),
+        answer(200, b"no gzip", Content_Encoding="gzip"),
+    ],
+)
+def test_a_get_without_a_readable_answer_is_a_failure_and_no_crash(
+    perform: Perform, misbehave: Callable[[Any], None]
+) -> None:
+    with serving(misbehave) as server:
+        outcomes = perform(steps(GET, GET), at(server.base_url, read_timeout=0.2))
+    for outcome in outcomes:
+        assert not failure_of(outcome).lasting
+        assert "ConnectTimeout" not in failure_of(outcome).reason
+
+
+def test_a_get_to_a_closed_port_says_that_nobody_listens_there(perform: Perform) -> None:
+    [outcome] = perform(steps(GET), at(f"http://127.0.0.1:{closed_port()}"))
+    assert failure_of(outcome).reason.startswith("ConnectError")
 
 
 def test_a_submit_to_a_closed_port_is_tried_until_its_patience_is_used_up(perform: Perform) -> None:
@@ -522,3 +569,17 @@ def test_the_settings_of_the_endpoint_reach_both_clients() -> None:
     assert blocking == asyncio.run(main())
     assert (blocking[0].connect, blocking[0].read, blocking[2]) == (3.0, 7.0, False)
     assert str(blocking[1]) == "https://gate.example/fal/"
+
+
+def test_the_first_poll_imports_aiohttp_without_holding_up_the_loop() -> None:
+    """The import takes some 300 ms, and every deferred task of the deployment shares the loop."""
+    code = (
+        "import asyncio, sys\n"
+        "from airflow_provider_falinvoke.api.drivers import polling_transport\n"
+        "from tests.support.loop_watch import run_watched\n"
+        "assert 'aiohttp' not in sys.modules\n"
+        "run_watched(asyncio.to_thread(polling_transport))\n"
+        "assert 'aiohttp' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
