@@ -95,9 +95,6 @@ class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
             )
         self.input = dict(returned)
 
-    def _estimate(self) -> float | None:
-        return super()._estimate() if isinstance(self.input, dict) else None
-
 
 def _is_request(returned: Any) -> bool:
     """Whether it is a whole request, and not the input of a model that has a field ``input``."""

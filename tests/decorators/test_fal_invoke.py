@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk import Asset, task
 
 from airflow_provider_falinvoke._compat import AirflowFailException
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.decorators.falinvoke import _FalInvokeDecoratedOperator
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from tests.support.dags import Ran, run_tasks
