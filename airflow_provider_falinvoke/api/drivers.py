@@ -230,3 +230,9 @@ def _client_options(endpoint: Endpoint) -> dict[str, Any]:
         # A proxy of the environment is for hosts out there; what runs on this machine is reached directly.
         "trust_env": not endpoint.is_loopback,
     }
+
+
+def preview(step: Send, endpoint: Endpoint) -> httpx.Request:
+    """Return the request that performing ``step`` would send, headers and all, the key among them. Nothing is sent."""
+    with open_client(endpoint) as client:
+        return client.build_request(**_arguments(step))

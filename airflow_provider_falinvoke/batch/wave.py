@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
@@ -240,6 +241,7 @@ class Wave:
     def _failed(self, index: int, error: FalInvokeError) -> None:
         item = self._journal.items[index]
         phase = phase_after(error, known=item.request_id is not None)
+        metrics.failed(error, item.asked.model_id)
         self._troubles += 1
         log.log(
             logging.WARNING if self._troubles <= _SHOWN else logging.DEBUG,
