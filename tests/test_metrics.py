@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.waiting import Job, Wait
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook

@@ -21,8 +21,9 @@ from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
-from airflow_provider_falinvoke.api.pacing import PollSchedule, backoff
+from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,

@@ -34,6 +34,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import Saving
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,8 @@ class Wave:
             self._to_save.append((index, ended))
 
     def _bring_home(self, ended: Ended) -> dict[str, Any]:
-        return bring_home(self._hook, completed(ended.invocation or self._hook.get(ended.request_id)), self._folder)
+        invocation = completed(ended.invocation or self._hook.get(ended.request_id))
+        return bring_home(self._hook, invocation, Saving(self._folder))
 
     def _saved(self, index: int, save: Future[dict[str, Any]]) -> None:
         try:
