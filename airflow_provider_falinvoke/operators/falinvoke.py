@@ -16,7 +16,7 @@ from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferra
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
-    The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
-    task defers, so that no worker slot is held while the model works.
+    The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that
+    the task defers, so that no worker slot is held while the model works.
 
     Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``manifest``,
     ``on_ambiguous_submit``, ``on_flagged``, ``prices`` and ``wait_for_completion`` are templated, nested values too,
@@ -77,7 +77,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param wait_for_completion: False submits only and returns the request_id, for a
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
-    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own.
+    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
+        brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
+        started, and for one look at any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
@@ -129,7 +131,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         reuse: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = True,
-        defer_after: float | timedelta | str = 5.0,
+        defer_after: float | timedelta | str | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
         timeout: float | timedelta | str = 3600.0,
@@ -236,7 +238,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             saving=saving_of(self, context),
             kept=Kept(request, self.fal_conn_id, self.output_path) if self.reuse else None,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            defer_after=seconds_of("defer_after", self.defer_after),
+            brief=BriefWait.of(
+                request.model_id, None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
+            ),
             poll_interval=poll_interval_of(self.poll_interval),
             max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
@@ -305,7 +309,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             done = self.hook.wait_briefly(
                 request_id,
                 submitted_at=job.submitted_at,
-                until=min(job.submitted_at + order.defer_after, job.deadline),
+                until=min(job.submitted_at + order.brief.seconds, job.deadline),
+                started_by=job.submitted_at + order.brief.started_by,
                 schedule=schedule,
             )
             if isinstance(done, Invocation):
@@ -385,7 +390,7 @@ class _Order:
     saving: Saving
     kept: Kept | None
     timeout: float
-    defer_after: float
+    brief: BriefWait
     poll_interval: float | None
     max_poll_interval: float
 
