@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest chaos lint format clean
+.PHONY: help install demo test test-oldest chaos bench lint format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -40,6 +40,14 @@ test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler o
 
 chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
 	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "Installing what the benchmarks compare with ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.installed-bench ## Measure us beside our peers and write docs/benchmarks.md (some 45 minutes, PostgreSQL)
+	$(BIN)/python -m benchmarks
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""What benchmarks share; nothing in here is a benchmark of its own."""
