@@ -6,7 +6,7 @@ CONSTRAINTS := constraints/airflow-3.3.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest test-browser browser chaos bench lint format docs clean
+.PHONY: help install demo test test-oldest test-browser browser test-celery chaos bench lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -31,18 +31,26 @@ demo: install ## Run the example DAGs: against the emulator, or the real API wit
 
 test: install ## Run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not chaos and not browser"
+	$(BIN)/coverage run -m pytest -m "not chaos and not browser and not celery"
 	$(BIN)/coverage report
 
 test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler on the oldest supported Airflow
 	@# Its own dependencies warn of one another; what our code does is held to no warnings by make test.
-	$(OLDEST_VENV)/bin/python -m pytest -o filterwarnings=default -m "not airflow and not chaos and not browser"
+	$(OLDEST_VENV)/bin/python -m pytest -o filterwarnings=default -m "not airflow and not chaos and not browser and not celery"
 
 browser: install ## Install what the browser tests need: chromium from Debian, and playwright to drive it
 	@.ci/browser $(BIN)/python
 
 test-browser: browser ## Use Airflow's pages as a user does, in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-celery: $(VENV)/.installed-e2e ## Run a cluster on Celery: two workers, two triggerers (some 6 minutes, PostgreSQL, Redis)
+	$(BIN)/python -m pytest -m celery tests/airflow/test_celery.py
+
+$(VENV)/.installed-e2e: $(VENV)/.installed
+	@echo "Installing Celery, a client for Redis, and playwright ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,e2e]'
+	@touch $@
 
 chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
 	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py

@@ -16,12 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
-from airflow_provider_falinvoke.api.models import Invocation, is_longer
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
-from airflow_provider_falinvoke.api.pacing import PollSchedule, backoff
+from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -218,6 +220,8 @@ class Wait:
         if isinstance(judgement, Job):
             heapq.heappush(self._due, (judgement.look_at, judgement))
             return
+        if judgement.invocation is not None and judgement.invocation.status is InvocationStatus.COMPLETED:
+            metrics.waited(now - job.submitted_at, judgement.invocation.model_id)
         self._first_ended_at = self._first_ended_at or now
         self._waited.ended.append(self._within_the_event(judgement))
 

@@ -12,34 +12,36 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke import metrics
-from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.pacing import PollSchedule
-from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.assets import announce
+from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
-    amount_of,
     bring_home,
     failing_for_good,
+    flag_policy_of,
     last_look,
     poll_interval_of,
+    saving_of,
     seconds_of,
 )
 from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, fingerprint, unknown_submit
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeError,
+    FalInvokeFlaggedError,
     FalInvokeInputError,
     FalInvokeMediaGoneError,
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
-from airflow_provider_falinvoke.media import check_folder, without_inline
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
@@ -52,9 +54,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
     task defers, so that no worker slot is held while the model works.
 
-    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit``,
-    ``prices`` and ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"``
-    becomes 4 for a documented integer.
+    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``manifest``,
+    ``on_ambiguous_submit``, ``on_flagged``, ``prices`` and ``wait_for_completion`` are templated, nested values too,
+    and checked after rendering: ``"4"`` becomes 4 for a documented integer.
 
     :param model_id: the fal model, such as ``fal-ai/flux/schnell``.
     :param input: the model's fields, such as ``{"prompt": "…"}``.
@@ -62,6 +64,13 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param fal_conn_id: the :ref:`falinvoke connection <connection>`.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None
         leaves them on the vendor's host, where they expire.
+    :param file_name: how they are named in it: text with the fields ``{dag_id}``, ``{run_id}``, ``{task_id}``,
+        ``{map_index}``, ``{request_id}``, ``{number}`` and ``{extension}``; empty folders vanish.
+    :param manifest: write the result beside the files, as JSON.
+    :param max_file_size: bytes; a larger file is refused.
+    :param download_timeout: how long the download of one file may take, all tries together.
+    :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"`` and mark them,
+        ``"fail"`` the task for good and save none, or ``"skip"`` them, and the task where no other file is left.
     :param wait_for_completion: False submits only and returns the request_id, for a
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
@@ -89,6 +98,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         "tags",
         "fal_conn_id",
         "output_path",
+        "file_name",
+        "max_file_size",
+        "download_timeout",
         "defer_after",
         "poll_interval",
         "max_poll_interval",
@@ -106,6 +118,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
         output_path: str | None = None,
+        file_name: str = DEFAULT_FILE_NAME,
+        manifest: bool = False,
+        max_file_size: int | str = Saving.max_file_size,
+        download_timeout: float | timedelta | str = Saving.download_timeout,
+        on_flagged: FlagPolicy = "keep",
         wait_for_completion: bool = True,
         deferrable: bool = True,
         defer_after: float | timedelta | str = 5.0,
@@ -124,6 +141,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         self.tags = tags
         self.fal_conn_id = fal_conn_id
         self.output_path = output_path
+        self.file_name = file_name
+        self.manifest = manifest
+        self.max_file_size = max_file_size
+        self.download_timeout = download_timeout
+        self.on_flagged = flag_policy_of(on_flagged)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.defer_after = defer_after
@@ -145,7 +167,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         """Take up the job of an earlier try, or submit it; then, unless told otherwise, wait for it."""
         metrics.about(str(self.model_id))
         with failing_for_good():
-            order = self._order()
+            order = self._order(context)
             ledger = Ledger.of(context, durable=self.durable)
             if self.durable and not ledger.remembers:
                 self.log.warning(
@@ -192,7 +214,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def _request(self) -> InvokeRequest:
         return InvokeRequest.build(self.model_id, self.input, self.tags)
 
-    def _order(self) -> _Order:
+    def _order(self, context: Context) -> _Order:
         request = self._request()
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
@@ -201,6 +223,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             request=request,
             fingerprint=fingerprint(request, self.fal_conn_id),
             policy=policy,
+            saving=saving_of(self, context),
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
             defer_after=seconds_of("defer_after", self.defer_after),
             poll_interval=poll_interval_of(self.poll_interval),
@@ -240,9 +263,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _submitted(self, order: _Order, ledger: Ledger) -> _Job:
         """Submit the job, with the record that lets a later try find it."""
-        self._check_cost(order.request)
-        if self.output_path and self.wait_for_completion:
-            check_folder(self.output_path)
+        check_cost(order.request, self.prices, self.max_cost, self.hook)
+        if self.wait_for_completion:
+            order.saving.check_folder()
         ledger.intend(order.fingerprint, time.time())
         try:
             invocation = self.hook.submit_request(order.request)
@@ -266,6 +289,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
         schedule = order.schedule
+        look_at = job.looked_at + schedule.pause(job.looked_at - job.submitted_at)
         if self.deferrable:
             done = self.hook.wait_briefly(
                 request_id,
@@ -273,8 +297,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 until=min(job.submitted_at + order.defer_after, job.deadline),
                 schedule=schedule,
             )
-            if done is not None:
+            if isinstance(done, Invocation):
                 return done
+            look_at = done
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
@@ -289,7 +314,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         request_id=request_id,
                         submitted_at=job.submitted_at,
                         deadline=job.deadline,
-                        first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
+                        first_look_at=max(first_look_at, look_at),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
                         model_id=order.request.model_id,
@@ -303,51 +328,21 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             submitted_at=job.submitted_at,
             deadline=job.deadline,
             schedule=schedule,
-            first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
+            first_look_at=look_at,
         )
 
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
+        cost = estimated_cost(self.model_id, self.input, self.prices, self.hook)
         try:
-            result = bring_home(self.hook, invocation, self.output_path)
-        except FalInvokeMediaGoneError:
+            result = bring_home(self.hook, invocation, saving_of(self, context), estimated_cost=cost)
+        except (FalInvokeMediaGoneError, FalInvokeFlaggedError, AirflowSkipException):
             # A retry looks for new URLs; a user who clears the task wants another job.
             ledger.done(invocation.request_id)
             raise
-        result["estimated_cost"] = self._estimate()
         announce(context, self.outlets, result)
         self.brought_home = result
         ledger.done(invocation.request_id)
         return result
-
-    def _estimate(self) -> float | None:
-        try:
-            return estimate(self._request(), self._prices())
-        except FalInvokeError as error:
-            # The job is done: what its parameters would render to by now is not worth its result.
-            self.log.warning("The cost cannot be estimated any more: %s", error)
-            return None
-
-    def _prices(self) -> Mapping[str, Price]:
-        if self.prices is None:
-            return self.hook.endpoint.extra.prices
-        return read_prices(self.prices)
-
-    def _check_cost(self, request: InvokeRequest) -> None:
-        cost = estimate(request, self._prices())
-        if cost is not None:
-            self.log.info("Estimated cost: %.6g", cost)
-        if self.max_cost is None:
-            return
-        limit = amount_of("max_cost", self.max_cost)
-        if cost is None:
-            raise FalInvokeInputError(
-                f"max_cost is set, but what a job of {request.model_id} costs is not known; nothing was sent. Give its "
-                "price in prices, or in the connection's extra."
-            )
-        if cost > limit:
-            raise FalInvokeInputError(
-                f"The job would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
-            )
 
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
@@ -362,6 +357,7 @@ class _Order:
     request: InvokeRequest
     fingerprint: str
     policy: AmbiguousPolicy
+    saving: Saving
     timeout: float
     defer_after: float
     poll_interval: float | None

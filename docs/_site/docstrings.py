@@ -7,8 +7,8 @@ from typing import Any
 
 import griffe
 
-#: Targets of ``:ref:``, as the ids of the headings that they name.
-REFS = {"connection": "the-connection"}
+#: Targets of ``:ref:``, as a page of the reference links to them.
+REFS = {"connection": "../docs/connection.html"}
 _ROLE = re.compile(r":(?:py:)?(\w+):`(?:([^`<]*?)\s*<([^`>]+)>|([^`]+))`")
 _RETURN = re.compile(r"^:return:(.*(?:\n[ \t]+.*)*)\n?", re.MULTILINE)
 #: A literal block is indented in Markdown as well; the colons that announce it are not a part of it.
@@ -23,7 +23,7 @@ def to_markdown(text: str) -> str:
 def _link(match: re.Match[str]) -> str:
     role, title, target, plain = match.groups()
     if role == "ref":
-        return f"[{title}][{REFS[target]}]"
+        return f'<a href="{REFS[target]}">{title}</a>'
     target = target or plain
     shown = title or (target.rsplit(".", 1)[-1] if target.startswith("~") else target)
     return f'<autoref optional identifier="{target.lstrip("~")}"><code>{shown}</code></autoref>'

@@ -33,6 +33,19 @@ PUBLIC = (
     "api/endpoint.py",
     "emulator/__init__.py",
 )
+#: A page of the reference; in a search it stands behind the pages that explain.
+REFERENCE = """---
+search:
+  boost: 0.3
+---
+# {name}
+
+`{module}`
+
+::: {module}
+    options:
+      show_root_heading: false
+"""
 
 
 def public_modules() -> list[str]:
@@ -76,10 +89,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             f"# {path.name}\n\n{ast.get_docstring(ast.parse(code))}\n\n```python\n{code}```\n",
         )
     for name in public_modules():
-        page(
-            f"reference/{name}.md",
-            f"# {name}\n\n::: {PACKAGE.name}.{name}\n    options:\n      show_root_heading: false\n",
-        )
+        page(f"reference/{name}.md", REFERENCE.format(name=name, module=f"{PACKAGE.name}.{name}"))
     return files
 
 

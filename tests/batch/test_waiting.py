@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch import waiting
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited, judged
 from airflow_provider_falinvoke.emulator import Emulator, Fault

@@ -33,17 +33,22 @@ def messages(modules: list[Path] | None = None) -> list[Message]:
     """
     trees = {path: ast.parse(path.read_text()) for path in (MODULES if modules is None else modules)}
     makers = {name for tree in trees.values() for name in _functions(tree, _is_error)}
+    words = {name: node for tree in trees.values() for name, node in _functions(tree, "str".__eq__).items()}
     found = (
         Message(f"{path.name}:{line}", text)
         for path, tree in trees.items()
         for root in _roots(tree, makers)
-        for line, text in _Texts(tree).of(root)
+        for line, text in _Texts(tree, words).of(root)
     )
     return list({message.text: message for message in found}.values())
 
 
 def _is_error(name: str) -> bool:
     return name.endswith(("Error", "Exception")) and name != "AssertionError"
+
+
+def _name(function: ast.expr) -> str:
+    return ast.unparse(function).rpartition(".")[2]
 
 
 def _functions(tree: ast.Module, returning: Callable[[str], bool]) -> dict[str, ast.FunctionDef]:
@@ -62,7 +67,7 @@ def _roots(tree: ast.Module, makers: set[str]) -> Iterator[ast.AST]:
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             yield from [] if ast.unparse(node.exc.func) == "AssertionError" else node.exc.args
         elif isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rpartition(".")[2]
+            name = _name(node.func)
             if name in makers or _is_error(name):
                 yield from (*node.args, *(keyword.value for keyword in node.keywords))
             elif name in LEVELS and "log" in ast.unparse(node.func):
@@ -70,10 +75,13 @@ def _roots(tree: ast.Module, makers: set[str]) -> Iterator[ast.AST]:
 
 
 class _Texts:
-    """Reads the texts below a node, those of the module's own constants and functions too."""
+    """Reads the texts below a node, those of the module's constants and of the functions that it calls too.
 
-    def __init__(self, tree: ast.Module) -> None:
-        self._words = _functions(tree, "str".__eq__)
+    :param words: the package's functions that return texts.
+    """
+
+    def __init__(self, tree: ast.Module, words: dict[str, ast.FunctionDef]) -> None:
+        self._words = dict(words)
         self._constants = {
             ast.unparse(node.targets[0]): node.value
             for node in tree.body
@@ -92,7 +100,7 @@ class _Texts:
         else:
             if isinstance(node, ast.Name) and node.id in self._constants:
                 yield from self.of(self._constants[node.id])
-            elif isinstance(node, ast.Call) and (function := self._words.pop(ast.unparse(node.func), None)):
+            elif isinstance(node, ast.Call) and (function := self._words.pop(_name(node.func), None)):
                 for statement in function.body:
                     yield from self.of(statement)
             for child in ast.iter_child_nodes(node):

@@ -14,11 +14,15 @@ from configparser import ConfigParser
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from dags_examples.demo import run_for_its_assets
 from tests.docs.blocks import ROOT, Block
 from tests.support.dags import run_dag, store
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,6 +51,7 @@ class Session:
         self._emulators: list[subprocess.Popen[str]] = []
         self._ports: dict[str, str] = {}
         self._unused: list[Block] = []
+        self._dags: list[DAG] = []
         (home / "airflow").mkdir()
         with (
             closing(sqlite3.connect(database)) as source,
@@ -132,9 +137,14 @@ class Session:
         with mock.patch.object(DAG, "__enter__", watched), around:  # a DAG need not have a name in its file
             exec(compile(code, str(path), "exec"), self.names)
         for dag in [dag for dag in dags if dag.tasks]:
+            dag.is_paused_upon_creation = False
             store(dag)
-            ran = run_dag(dag)
+            waits_for_assets = type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+            for earlier in self._dags if waits_for_assets else ():
+                run_dag(earlier)
+            ran = run_dag(dag, run_for_its_assets) if waits_for_assets else run_dag(dag)
             assert ran.state == "success", f"{block}: {ran}"
+            self._dags.append(dag)
 
     def _shell(self, block: Block) -> None:
         for command in commands_of(block.code):
@@ -173,9 +183,10 @@ class Session:
         return None
 
     def _here(self, code: str) -> str:
-        """Return the code with what a page takes for granted replaced: free ports, and a /tmp that is nobody else's."""
+        """Return the code with what a page takes for granted replaced: free ports, a bucket, a /tmp of its own."""
         for port, actual in self._ports.items():
             code = code.replace(port, actual)
+        code = re.sub(r"s3://(\w+@)?[\w-]+", f"file://{self.home}/s3", code)
         already = re.escape(str(self.home).removeprefix("/tmp/"))
         return re.sub(f"/tmp/(?!{already})", f"{self.home}/tmp/", code)
 

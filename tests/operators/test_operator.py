@@ -92,7 +92,9 @@ def test_the_result_is_a_plain_dict_with_the_documented_keys(emulator: Emulator)
         "completed_at",
         "seconds",
         "output",
+        "flagged",
         "files",
+        "manifest",
         "estimated_cost",
     ]
     assert json.loads(json.dumps(result)) == result
@@ -107,7 +109,8 @@ def test_inline_files_stay_out_of_xcom(emulator: Emulator, tmp_path: Path) -> No
     result = ran.results["draw"]
     assert len(json.dumps(result)) < 2000
     assert result["output"]["images"][0]["url"].startswith("<inline image/png")
-    with Image.open(tmp_path / f"{result['request_id']}-1.png") as picture:
+    assert result["files"][0]["source_url"] == "inline"
+    with Image.open(next(tmp_path.rglob("*-1.png"))) as picture:
         assert picture.format == "PNG"
 
 
@@ -125,6 +128,9 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         tags={"dag": "{{ dag.dag_id[:4] }}"},
         fal_conn_id="{{ 'falinvoke_default' }}",
         output_path=tmp_path.as_uri() + "/{{ 'sub' }}",
+        file_name="{{ 'made' }}/{number}{extension}",
+        max_file_size="{{ 10 ** 6 }}",
+        download_timeout="{{ 60 }}",
         defer_after="{{ 0 }}",
         poll_interval="{{ 0.05 }}",
         max_poll_interval="{{ 1 }}",
@@ -141,7 +147,7 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         **SMALL,
     }
     assert job.tags == [{"key": "dag", "value": "test"}]
-    assert len(list((tmp_path / "sub").glob("*.png"))) == 2
+    assert sorted(path.name for path in (tmp_path / "sub" / "made").iterdir()) == ["1.png", "2.png"]
     (arguments,) = ran.deferred
     assert (arguments["poll_interval"], arguments["max_poll_interval"]) == (0.05, 1.0)
     assert arguments["deadline"] - arguments["submitted_at"] == pytest.approx(60)
@@ -185,6 +191,9 @@ def test_a_template_that_yields_a_dict_works_with_native_objects(emulator: Emula
         ({"defer_after": "{{ none }}"}, "defer_after"),
         ({"poll_interval": "often"}, "poll_interval"),
         ({"max_poll_interval": "inf"}, "max_poll_interval"),
+        ({"file_name": "{{ 'nosuch' }}/{number}.png"}, "file_name"),
+        ({"max_file_size": "{{ 'much' }}"}, "max_file_size"),
+        ({"download_timeout": "{{ none }}"}, "download_timeout"),
         ({"fal_conn_id": "no_such_connection"}, "no_such_connection"),
     ],
     ids=lambda value: str(value)[:50],
@@ -214,7 +223,7 @@ def test_mapped_inputs_are_one_post_each(emulator: Emulator, tmp_path: Path) -> 
     made = [emulator.jobs[ran.results[f"draw[{index}]"]["request_id"]] for index in range(3)]
     assert [job.input["prompt"] for job in made] == ["a", "b", "c"]
     assert len(emulator.posts()) == 3
-    assert len(list(tmp_path.iterdir())) == 3
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["0", "1", "2"], "by their map index"
 
 
 @pytest.mark.parametrize("defer_after", [0, 5], ids=["deferred", "on the worker"])
@@ -229,9 +238,10 @@ def test_pictures_come_home_as_real_files_and_the_key_stays_away(
     )
     request_id = only_post(emulator)
     files = ran.results["draw"]["files"]
-    assert [file["path"] for file in files] == [f"{tmp_path.as_uri()}/{request_id}-{n}.png" for n in (1, 2)]
-    for number, file in enumerate(files, start=1):
-        path = tmp_path / f"{request_id}-{number}.png"
+    paths = sorted(tmp_path.rglob("*.png"))
+    assert [file["path"] for file in files] == [path.as_uri() for path in paths]
+    for number, (file, path) in enumerate(zip(files, paths, strict=True), start=1):
+        assert path.name == f"{request_id}-{number}.png"
         with Image.open(path) as picture:
             assert (picture.format, picture.size) == ("PNG", (64, 64))
         assert file["size"] == path.stat().st_size
@@ -250,7 +260,8 @@ def test_sounds_come_home_as_real_files(
 ) -> None:
     ran = run(model_id, input=given, output_path=tmp_path.as_uri())
     assert ran.state == "success", ran.errors
-    with wave.open(str(tmp_path / f"{only_post(emulator)}-1.wav")) as sound:
+    (path,) = tmp_path.rglob(f"{only_post(emulator)}-1.wav")
+    with wave.open(str(path)) as sound:
         assert sound.getnframes() > 0
     assert emulator.leaks == []
 
@@ -455,7 +466,7 @@ def test_a_retry_takes_the_paid_job_up_again(emulator: Emulator, tmp_path: Path)
     assert (ran.state, ran.tries["draw"]) == ("success", 2)
     request_id = next(iter(emulator.jobs))
     assert len(emulator.posts()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [f"{request_id}-1.png"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{request_id}-1.png"]
 
 
 @remembers
