@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/airflow-3.3.txt
 
-.PHONY: help install demo test test-oldest matrix test-browser browser chaos bench lint format docs clean
+.PHONY: help install demo test test-oldest matrix test-browser browser test-celery chaos bench lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -23,7 +23,7 @@ demo: install ## Run the example DAGs: against the emulator, or the real API wit
 
 test: install ## Run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not chaos and not browser"
+	$(BIN)/coverage run -m pytest -m "not chaos and not browser and not celery"
 	$(BIN)/coverage report
 
 test-oldest: ## Run what touches Airflow with the oldest Airflow and Python (minutes)
@@ -37,6 +37,14 @@ browser: install ## Install what the browser tests need: chromium from Debian, a
 
 test-browser: browser ## Use Airflow's pages as a user does, in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-celery: $(VENV)/.installed-e2e ## Run a cluster on Celery: two workers, two triggerers (some 6 minutes, PostgreSQL, Redis)
+	$(BIN)/python -m pytest -m celery tests/airflow/test_celery.py
+
+$(VENV)/.installed-e2e: $(VENV)/.installed
+	@echo "Installing Celery, a client for Redis, and playwright ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,e2e]'
+	@touch $@
 
 chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
 	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py

@@ -6,10 +6,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
         TaskDeferred,
@@ -20,6 +22,7 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
             TaskDeferred,
@@ -29,18 +32,26 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             TaskDeferralError,
             TaskDeferralTimeout,
             TaskDeferred,
         )
 
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # until Airflow 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskDeferred",
+    "determine_kwargs",
     "find_stats",
 ]
 

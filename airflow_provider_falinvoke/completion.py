@@ -6,16 +6,29 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from airflow_provider_falinvoke import metrics
-from airflow_provider_falinvoke._compat import AirflowFailException
+from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError, FalInvokeTimeoutError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.media import find_media, without_inline
+from airflow_provider_falinvoke.media import (
+    FileName,
+    FlagPolicy,
+    Place,
+    Saving,
+    find_media,
+    flagged_numbers,
+    refuse_flagged,
+    save_manifest,
+    without_inline,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 #: Airflow's own limit on a deferral lies so many seconds beyond our deadline, so that ours, which names the job and
 #: looks at it once more, comes first.
@@ -26,21 +39,75 @@ LONGEST = 315_360_000.0
 SHORTEST_POLL = 0.05
 
 
-def bring_home(hook: FalInvokeHook, invocation: Invocation, output_path: str | None) -> dict[str, Any]:
+class SavesFiles(Protocol):
+    """The saving parameters of an operator or a sensor; see :class:`~airflow_provider_falinvoke.media.save.Saving`."""
+
+    output_path: str | None
+    file_name: str
+    manifest: bool
+    max_file_size: int | str
+    download_timeout: float | timedelta | str
+    on_flagged: FlagPolicy
+
+
+def saving_of(task: SavesFiles, context: Context) -> Saving:
+    """Return a task's saving parameters, rendered and checked.
+
+    :raises FalInvokeInputError: one of them cannot be right.
+    """
+    saving = Saving(
+        output_path=str(task.output_path) if task.output_path else None,
+        file_name=FileName(task.file_name),
+        place=Place.of(context["ti"]),
+        manifest=task.manifest,
+        max_file_size=int(amount_of("max_file_size", task.max_file_size, least=1, kind="a number of bytes")),
+        download_timeout=seconds_of("download_timeout", task.download_timeout, least=1),
+        on_flagged=flag_policy_of(task.on_flagged),
+    )
+    saving.file_name.check(saving.place)
+    return saving
+
+
+def flag_policy_of(value: Any) -> FlagPolicy:
+    """Return the parameter ``on_flagged``.
+
+    :raises FalInvokeInputError: it is no policy.
+    """
+    if value not in get_args(FlagPolicy):
+        raise FalInvokeInputError(f"on_flagged must be 'keep', 'fail' or 'skip', not {value!r}.")
+    policy: FlagPolicy = value
+    return policy
+
+
+def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **more: Any) -> dict[str, Any]:
     """Save a completed job's files, if they are wanted, and return the task's result.
 
-    :param output_path: the folder for the files, or None to leave them where they are.
+    :param saving: where and how to keep the files.
+    :param more: what the caller knows beside, for the result.
     :return: a plain, small, JSON-able dict: ``request_id``, ``model_id``, ``status``, ``created_at``, ``started_at``,
-        ``completed_at`` (ISO 8601), ``seconds``, ``output`` without inline files, and ``files``, each with ``path``,
-        ``size`` in bytes and ``content_type``.
+        ``completed_at`` (ISO 8601), ``seconds``, ``output`` without inline files, ``flagged`` (the numbers of flagged
+        files), ``files``, each as :class:`~airflow_provider_falinvoke.media.manifest.MediaFile` has it, ``manifest``
+        (the path of this result as JSON beside the files, or None), and ``more``.
     :raises FalInvokeMediaError: the files could not be saved.
+    :raises FalInvokeFlaggedError: files are flagged, and ``on_flagged`` is ``fail``.
+    :raises AirflowSkipException: all files are flagged, and ``on_flagged`` is ``skip``.
     """
-    files = hook.save_media(invocation, output_path) if output_path else []
-    if not output_path and any(media.inline for media in find_media(invocation.output)):
+    found = find_media(invocation.output)
+    flagged = flagged_numbers(found)
+    refuse_flagged(invocation, found, saving.on_flagged)
+    if saving.on_flagged == "skip" and flagged and len(flagged) == len(found):
+        raise AirflowSkipException(
+            f"The model's safety checker flagged all {len(found)} files of the job {invocation.request_id}, which is "
+            "completed and paid, and on_flagged is 'skip': none was saved."
+        )
+    if saving.on_flagged != "keep" and found and all(media.flagged is None for media in found):
+        hook.log.warning("on_flagged is %r, but the output says nothing of its files' safety", saving.on_flagged)
+    if not saving.output_path and any(media.inline for media in found):
         hook.log.warning(
             "The output holds a file itself (sync_mode), which does not go into XCom; set output_path to keep it. %s",
             by_hand(invocation.request_id) if invocation.request_id else "",
         )
+    files = hook.save_media(invocation, saving) if saving.output_path else []
     hook.log.info(
         "The job %s%s is home: %s s by the API's times, %d files saved",
         invocation.request_id,
@@ -49,7 +116,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, output_path: str | N
         len(files),
     )
     metrics.completed(invocation)
-    return {
+    result = {
         "request_id": invocation.request_id,
         "model_id": invocation.model_id,
         "status": invocation.status.value,
@@ -58,8 +125,12 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, output_path: str | N
         "completed_at": _iso(invocation.completed_at),
         "seconds": invocation.seconds,
         "output": without_inline(invocation.output),
+        "flagged": flagged,
         "files": [file.to_dict() for file in files],
+        "manifest": None,
+        **more,
     }
+    return save_manifest(result, saving) if saving.manifest and files else result
 
 
 @contextmanager

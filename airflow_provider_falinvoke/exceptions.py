@@ -16,6 +16,7 @@
     ├── FalInvokeTimeoutError         the deadline passed; the job may still be running, and is paid
     ├── FalInvokeMediaError           the job is done, but its files could not be brought home
     │   └── FalInvokeMediaGoneError   … and their hosts do not have them any more, or there are none
+    ├── FalInvokeFlaggedError         the job is done, but files of it are flagged, and on_flagged is "fail"
     └── FalInvokeBatchError           items of a batch are not home; the manifest says which and why
 
 "I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
@@ -123,6 +124,12 @@ class FalInvokeMediaGoneError(FalInvokeMediaError):
     """
 
 
+class FalInvokeFlaggedError(FalInvokeError):
+    """The job is done and paid, but the model's safety checker flagged files of it, and ``on_flagged`` is ``fail``."""
+
+    may_pass = False
+
+
 class FalInvokeBatchError(FalInvokeError):
     """Some items of a batch are not home; the others are. The manifest says which and why."""
 
@@ -145,6 +152,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeMediaError,
         FalInvokeMediaGoneError,
         FalInvokeBatchError,
+        FalInvokeFlaggedError,
     )
 }
 

@@ -28,7 +28,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "requests_per_minute": {
         "label": "Requests per minute",
         "schema": {"type": ["integer", "null"]},
-        "description": "How many requests a triggerer sends for this connection (default 250, the vendor's quota).",
+        "description": "The account's quota (default 250); triggerers and workers that share it slow down together.",
+    },
+    "requests_per_hour": {
+        "label": "Requests per hour",
+        "schema": {"type": ["integer", "null"]},
+        "description": "The account's quota (default 5000).",
     },
     "ca_bundle": {
         "label": "CA bundle",
@@ -99,6 +104,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.falinvoke", f"{package}.triggers.batch"],
             }
         ],
+        "cli": [f"{package}.cli.definition.get_commands"],
+        "task-decorators": [{"name": "fal_invoke", "class-name": f"{package}.decorators.falinvoke.fal_invoke_task"}],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,

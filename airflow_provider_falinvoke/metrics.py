@@ -11,6 +11,8 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from http import HTTPStatus
@@ -59,22 +61,33 @@ def resumed() -> None:
     _count("resumed")
 
 
-def waited(seconds: float) -> None:
+def waited(seconds: float, model_id: str | None = None) -> None:
     """Record how long after its submit a job was seen completed."""
-    _time("wait_duration", seconds)
+    with _of(model_id):
+        _time("wait_duration", seconds)
 
 
 def completed(invocation: Invocation) -> None:
     """Count a job whose result is home, and record how long the model took by the API's own times."""
-    about(invocation.model_id)
-    _count("completed")
-    if invocation.seconds is not None:
-        _time("run_duration", invocation.seconds)
+    with _of(invocation.model_id):
+        _count("completed")
+        if invocation.seconds is not None:
+            _time("run_duration", invocation.seconds)
 
 
-def failed(error: Exception) -> None:
+def failed(error: Exception, model_id: str | None = None) -> None:
     """Count a try, or one job of a batch, that ended with ``error``."""
-    _count("failed", error=type(error).__name__)
+    with _of(model_id):
+        _count("failed", error=type(error).__name__)
+
+
+@contextmanager
+def _of(model_id: str | None) -> Iterator[None]:
+    token = _model.set(model_id or _model.get())
+    try:
+        yield
+    finally:
+        _model.reset(token)
 
 
 async def make_ready() -> None:

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 
-OUTPUT = "{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}/sound"
+OUTPUT = "{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}"
 
 with DAG("falinvoke_audio_and_speech", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
     play = FalInvokeOperator(

@@ -18,6 +18,6 @@ with DAG("falinvoke_mapped_prompts", schedule=None, start_date=datetime(2026, 1,
     FalInvokeOperator.partial(
         task_id="draw",
         model_id="fal-ai/fast-sdxl",
-        output_path="{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}/mapped",
+        output_path="{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}",
         map_index_template="{{ task.input['prompt'] }}",
     ).expand(input=prompts())

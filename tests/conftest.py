@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Airflow reads these once, when it is imported first; so they are set before any test module imports it.
 HOME = Path(tempfile.mkdtemp(prefix="falinvoke-tests-"))
@@ -24,6 +25,7 @@ import pytest  # noqa: E402 - after Airflow's environment, as above
 
 from airflow_provider_falinvoke.emulator import Emulator  # noqa: E402
 from tests.support.network import Guard, forbid_network  # noqa: E402
+from tests.support.s3 import CONN_ID, Bucket, new_bucket, s3_serving  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -36,6 +38,15 @@ def network() -> Iterator[Guard]:
     """No test may leave this machine."""
     with forbid_network() as guard:
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    """Nothing that a test's replies said about a quota is known to the next."""
+    yield
+    from airflow_provider_falinvoke.api.account import forget_accounts
+
+    forget_accounts()
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +82,35 @@ FAST = {
     "fal-ai/elevenlabs/tts/multilingual-v2": 0.3,
     "fal-ai/flux/slow": 3600.0,
 }
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[tuple[str, Any]]:
+    """Yield the URL of an S3 server that all tests share, and a client for it."""
+    with s3_serving() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_server(s3_endpoint: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Return an empty bucket of a real S3 server; its ``path()`` goes by the Airflow connection of its own."""
+    bucket = new_bucket(*s3_endpoint)
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", bucket.connection_json)
+    return bucket
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Attach fsspec's memory file system, as a provider would bring a storage."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # no stubs
+
+    files = MemoryFileSystem()
+    attach("memory", fs=files)
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    yield files
+    files.store.clear()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from dags_examples.demo import run_for_its_assets
 from tests.support.dags import run_dag, run_tasks, store
 from tests.support.execution import Context, execute, operator
+from tests.support.metadata import asset_events as events
 
 FAST, SHORT, SLOW = "fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/flux/slow"
 SMALL = {"prompt": "a fox", "image_size": {"width": 32, "height": 32}}
@@ -35,25 +36,6 @@ def asset(kind: str = "picture") -> Any:
 def draw(**changes: Any) -> Any:
     given = {"task_id": "draw", "model_id": SHORT, "input": SMALL, "poll_interval": 0.05, **changes}
     return FalInvokeOperator(**given)
-
-
-def events(*, asset: Any = None, alias: Any = None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the events that Airflow recorded, each with its asset's URI and its extra."""
-    from airflow.models.asset import AssetAliasModel, AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    wanted = (
-        select(AssetEvent, AssetModel.uri)
-        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-        .order_by(AssetEvent.id)
-    )
-    if asset is not None:
-        wanted = wanted.where(AssetModel.uri == asset.uri)
-    if alias is not None:
-        wanted = wanted.where(AssetEvent.source_aliases.any(AssetAliasModel.name == alias.name))
-    with create_session() as session:
-        return [(uri, event.extra) for event, uri in session.execute(wanted)]
 
 
 @pytest.mark.parametrize(

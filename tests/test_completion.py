@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke import exceptions
-from airflow_provider_falinvoke._compat import AirflowFailException
+from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
-from airflow_provider_falinvoke.completion import bring_home, failing_for_good, seconds_of
-from airflow_provider_falinvoke.emulator import Emulator
+from airflow_provider_falinvoke.completion import bring_home, failing_for_good, saving_of, seconds_of
+from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, MediaFile, Place, Saving
+from tests.support.execution import Context
+from tests.support.s3 import Bucket
+from tests.support.samples import picture
 
 ERRORS = [
     kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, exceptions.FalInvokeError)
@@ -59,7 +64,7 @@ def test_a_result_is_plain_and_its_times_are_iso_8601() -> None:
         completed_at=datetime(2026, 1, 1, 0, 0, 2, 500000, tzinfo=timezone.utc),
         output={"images": [{"url": "data:image/png;base64,AAAA"}]},
     )
-    result = bring_home(FalInvokeHook(), invocation, None)
+    result = bring_home(FalInvokeHook(), invocation, Saving(), estimated_cost=0.5)
     assert json.loads(json.dumps(result)) == result
     assert result == {
         "request_id": "r",
@@ -70,15 +75,149 @@ def test_a_result_is_plain_and_its_times_are_iso_8601() -> None:
         "completed_at": "2026-01-01T00:00:02.500000+00:00",
         "seconds": 2.5,
         "output": {"images": [{"url": "<inline image/png, 26 characters>"}]},
+        "flagged": [],
         "files": [],
+        "manifest": None,
+        "estimated_cost": 0.5,
     }
 
 
+SMALL = {"prompt": "x", "image_size": {"width": 64, "height": 64}}
+
+
+def drawn(**fields: Any) -> Invocation:
+    return FalInvokeHook().submit("fal-ai/flux/schnell", {**SMALL, **fields})
+
+
+def home(invocation: Invocation, saving: Saving) -> dict[str, Any]:
+    return bring_home(FalInvokeHook(), invocation, saving)
+
+
 def test_files_are_saved_only_where_a_folder_is_given(emulator: Emulator, tmp_path: Path) -> None:
-    hook = FalInvokeHook()
-    given = {"prompt": "x", "image_size": {"width": 32, "height": 32}}
-    done = hook.submit("fal-ai/flux/schnell", given)
-    assert bring_home(hook, done, None)["files"] == []
-    assert bring_home(hook, done, "")["files"] == []
-    (file,) = bring_home(hook, done, tmp_path.as_uri())["files"]
-    assert set(file) == {"path", "size", "content_type"}
+    done = drawn()
+    assert home(done, Saving())["files"] == []
+    assert home(done, Saving(""))["files"] == []
+    result = home(done, Saving(tmp_path.as_uri()))
+    assert json.loads(json.dumps(result)) == result
+    (file,) = result["files"]
+    assert MediaFile(**file).to_dict() == file
+    assert result["manifest"] is None
+
+
+@pytest.mark.parametrize("storage", ["file", "s3"])
+def test_the_manifest_beside_the_files_is_the_result_itself(
+    storage: str, emulator: Emulator, s3_server: Bucket, tmp_path: Path
+) -> None:
+    folder = tmp_path.as_uri() if storage == "file" else s3_server.path()
+    place = Place("dag", "run", "task", "0")
+    result = home(drawn(num_images=2, prompt="ein Füchslein, 狐"), Saving(folder, place=place, manifest=True))
+    name = f"dag/run/task/0/{result['request_id']}-manifest.json"
+    assert result["manifest"] == f"{folder}/{name}"
+    if storage == "file":
+        written = (tmp_path / name).read_bytes()
+    else:
+        written = s3_server.objects()[f"made/{name}"]
+        assert s3_server.content_type(f"made/{name}") == "application/json"
+    assert json.loads(written) == result
+    assert len(result["files"]) == 2
+
+
+def test_a_manifest_that_cannot_be_written_names_the_job(emulator: Emulator, tmp_path: Path) -> None:
+    done = drawn()
+    saving = Saving(tmp_path.as_uri(), manifest=True)
+    (tmp_path / f"{done.request_id}-manifest.json").mkdir()
+    with pytest.raises(exceptions.FalInvokeMediaError, match="not their manifest") as caught:
+        home(done, saving)
+    assert caught.value.request_id == done.request_id
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["saved", "left there"])
+class TestFlagged:
+    """The policy holds for a result, whether its files are saved or not."""
+
+    @staticmethod
+    def saving(folder: bool, tmp_path: Path, policy: Any) -> Saving:
+        return Saving(tmp_path.as_uri() if folder else None, on_flagged=policy)
+
+    def test_what_is_flagged_is_listed(self, folder: bool, emulator: Emulator, tmp_path: Path) -> None:
+        emulator.add_fault(Fault("flag", value=[1, 3]))
+        result = home(drawn(num_images=3), self.saving(folder, tmp_path, "keep"))
+        assert result["flagged"] == [1, 3]
+        assert [file["flagged"] for file in result["files"]] == ([True, False, True] if folder else [])
+
+    def test_it_fails_the_task(self, folder: bool, emulator: Emulator, tmp_path: Path) -> None:
+        emulator.add_fault(Fault("flag", value=[2]))
+        with pytest.raises(exceptions.FalInvokeFlaggedError, match="files 2"):
+            home(drawn(num_images=2), self.saving(folder, tmp_path, "fail"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_it_is_left_out(self, folder: bool, emulator: Emulator, tmp_path: Path) -> None:
+        emulator.add_fault(Fault("flag", value=[2]))
+        result = home(drawn(num_images=2), self.saving(folder, tmp_path, "skip"))
+        assert result["flagged"] == [2]
+        assert [file["number"] for file in result["files"]] == ([1] if folder else [])
+
+    def test_it_skips_the_task_where_nothing_else_is_left(
+        self, folder: bool, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        emulator.add_fault(Fault("flag"))
+        done = drawn(num_images=2)
+        with pytest.raises(AirflowSkipException, match=str(done.request_id)):
+            home(done, self.saving(folder, tmp_path, "skip"))
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("policy", ["fail", "skip"])
+    def test_an_output_that_says_nothing_is_kept_with_a_warning(
+        self, folder: bool, policy: Any, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        done = drawn().model_copy(update={"output": {"images": [IMAGE]}})
+        result = home(done, self.saving(folder, tmp_path, policy))
+        assert result["flagged"] == []
+        assert "says nothing of its files' safety" in capsys.readouterr().out
+
+
+IMAGE = "data:image/png;base64," + base64.b64encode(picture("PNG")).decode()
+
+
+class Task:
+    """The saving parameters of an operator, as they are after rendering."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.output_path: str | None = "file:///tmp/x"
+        self.file_name = DEFAULT_FILE_NAME
+        self.manifest = False
+        self.max_file_size: int | str = "1000"
+        self.download_timeout: float | timedelta | str = timedelta(minutes=2)
+        self.on_flagged: Any = "skip"
+        vars(self).update(changes)
+
+
+def test_saving_parameters_are_read_from_a_task() -> None:
+    context: Any = Context()
+    saving = saving_of(Task(), context)
+    assert saving == Saving(
+        "file:///tmp/x",
+        place=Place("the_dag", "the_run", "draw"),
+        max_file_size=1000,
+        download_timeout=120.0,
+        on_flagged="skip",
+    )
+    assert saving_of(Task(output_path=""), context).output_path is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"file_name": "{nosuch}{number}{extension}"}, "nosuch"),
+        ({"file_name": "{request_id}{extension}"}, "same name"),
+        ({"file_name": "../{number}{extension}"}, "no name of a file"),
+        ({"max_file_size": 0}, "max_file_size must be a number of bytes at least 1"),
+        ({"max_file_size": "2 GB"}, "max_file_size"),
+        ({"download_timeout": 0}, "download_timeout"),
+        ({"on_flagged": "ignore"}, "on_flagged must be"),
+    ],
+)
+def test_saving_parameters_that_cannot_be_right_are_named(changes: dict[str, Any], words: str) -> None:
+    context: Any = Context()
+    with pytest.raises(exceptions.FalInvokeInputError, match=words):
+        saving_of(Task(**changes), context)

@@ -30,7 +30,7 @@ every_class = pytest.mark.parametrize("cls", CLASSES)
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert exceptions.__doc__
     assert [cls.__name__ for cls in CLASSES if cls.__name__ not in exceptions.__doc__] == []
-    assert len(CLASSES) == 15
+    assert len(CLASSES) == 16
 
 
 @every_class
@@ -106,6 +106,7 @@ def test_what_a_retry_cannot_mend_or_may_pay_twice_may_not_pass() -> None:
         "FalInvokeNotFoundError",
         "FalInvokeAmbiguousSubmitError",
         "FalInvokeJobRefusedError",
+        "FalInvokeFlaggedError",
     }
     assert FalInvokeRateLimitError.may_pass
     assert not FalInvokeAmbiguousSubmitError.may_pass

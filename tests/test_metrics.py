@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
+from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.batch.waiting import Job, Wait
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from tests.support.loop_watch import run_watched
@@ -120,6 +123,20 @@ def test_models_of_coroutines_side_by_side_are_kept_apart(sent: Recorder) -> Non
         "falinvoke.submitted",
         "falinvoke.submitted.b",
     ]
+
+
+def test_the_jobs_of_a_batch_count_for_their_own_models(sent: Recorder, emulator: Emulator) -> None:
+    hook, now = FalInvokeHook(), time.time()
+    jobs = []
+    for model_id in (MODEL, "fal-ai/fast-sdxl"):
+        request_id = str(hook.submit(model_id, {"prompt": "a fox"}).request_id)
+        jobs.append(Job(request_id, submitted_at=now, deadline=now + 30, look_at=now))
+    run_watched(Wait(hook, jobs, schedule=PollSchedule()).run())
+    metrics.failed(ValueError(), "x")
+    metrics.submitted()
+    timed = {name for name, _ in sent.timed}
+    assert timed == {f"falinvoke.wait_duration{end}" for end in ("", ".fal-ai_flux_schnell", ".fal-ai_fast-sdxl")}
+    assert sent.names()[-3:] == ["falinvoke.failed.x", "falinvoke.submitted", "falinvoke.submitted.fal-ai_fast-sdxl"]
 
 
 def test_metrics_that_fail_disturb_no_job(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:

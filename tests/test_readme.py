@@ -29,7 +29,7 @@ def test_the_hero_draws_a_picture(emulator: Emulator, tmp_path: Path) -> None:
     assert ran.state == "success"
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".png"]
     (shown,) = re.findall(r"The task returns a small dict: (.*?)\n`output_path`", README.read_text(), flags=re.DOTALL)
-    named = set(re.findall(r"`(\w+)`", shown)) - {"path", "size", "content_type"}
+    named = set(re.findall(r"`(\w+)`", shown))
     assert named == set(ran.results["draw"])
 
 

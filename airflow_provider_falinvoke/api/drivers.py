@@ -1,28 +1,33 @@
-"""The only place that sends and sleeps: performs the steps of a call of ``protocol.py``, blocking or awaiting."""
+"""The only place that sends to the API: performs the steps of a call of ``protocol.py``, blocking or awaiting.
+
+Files come from other hosts, and without the key: see ``downloads.py``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import IO, Any
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
-from airflow_provider_falinvoke.api.pacing import Gate, backoff
 
 Clock = Callable[[], float]
 HttpClient = httpx.Client
+AsyncHttpClient = httpx.AsyncClient
 #: Told of each request that was sent, and what became of it.
 Observer = Callable[[Send, Outcome], object]
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
+#: Shorter than servers keep an idle connection: on one that is just being closed, a POST may or may not have arrived.
+SUBMIT_KEEPALIVE_SECONDS = 3.0
 #: Shorter keys (a test's) are words that a reply may well hold.
 _SHORTEST_KEY = 8
 #: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
@@ -50,43 +55,48 @@ def run(
     :param sleep: waits for so many seconds.
     :param observe: is told of each request.
     """
-    try:
-        step = next(call)
-        while True:
-            outcome = _perform(step, client, clock, sleep)
-            if observe is not None and isinstance(step, Send):
-                observe(step, outcome)
-            step = call.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    with closing(call):  # at once: an exception may keep it alive, and with it a place at the gate
+        try:
+            step = next(call)
+            while True:
+                outcome = _perform(step, client, clock, sleep)
+                if observe is not None and isinstance(step, Send):
+                    observe(step, outcome)
+                step = call.send(outcome)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncRequester(Protocol):
+    """An :class:`httpx.AsyncClient`, or what stands for one."""
+
+    async def request(
+        self, method: str, url: str, *, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request."""
 
 
 async def arun(
     call: Call[T],
-    client: httpx.AsyncClient,
+    client: AsyncRequester,
     *,
     clock: Clock = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    gate: Gate | None = None,
     observe: Observer | None = None,
 ) -> T:
-    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does.
-
-    :param gate: each request waits for its place here.
-    """
-    try:
-        step = next(call)
-        while True:
-            if gate is not None and isinstance(step, Send):
-                await sleep(gate.reserve(now := clock()) - now)
-            outcome = await _aperform(step, client, clock, sleep)
-            if observe is not None and isinstance(step, Send):
-                observe(step, outcome)
-            step = call.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does."""
+    with closing(call):
+        try:
+            step = next(call)
+            while True:
+                outcome = await _aperform(step, client, clock, sleep)
+                if observe is not None and isinstance(step, Send):
+                    observe(step, outcome)
+                step = call.send(outcome)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[float], object]) -> Outcome:
@@ -101,7 +111,7 @@ def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[fl
 
 
 async def _aperform(
-    step: Step, client: httpx.AsyncClient, clock: Clock, sleep: Callable[[float], Awaitable[object]]
+    step: Step, client: AsyncRequester, clock: Clock, sleep: Callable[[float], Awaitable[object]]
 ) -> Outcome:
     if isinstance(step, Pause):
         if (seconds := step.until - clock()) > 0:
@@ -124,7 +134,7 @@ def _arguments(step: Send) -> dict[str, Any]:
 
 
 def _reply(response: httpx.Response, at: float) -> Reply:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
     # A host that repeats the key in an error body must not bring it into a log or an exception.
     key = response.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
     body = response.content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else response.content
@@ -160,12 +170,52 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 def open_client(endpoint: Endpoint) -> httpx.Client:
     """Return a client that sends the key to the endpoint's host, and nowhere else: redirects are not followed."""
-    return httpx.Client(**_client_options(endpoint))
+    limits = httpx.Limits(keepalive_expiry=SUBMIT_KEEPALIVE_SECONDS)
+    return httpx.Client(**_client_options(endpoint) | {"limits": limits})
 
 
 def open_async_client(endpoint: Endpoint) -> httpx.AsyncClient:
     """Return the awaiting twin of :func:`open_client`. Call :func:`ssl_context` in a thread first: it blocks."""
     return httpx.AsyncClient(**_client_options(endpoint))
+
+
+class PollingTransport(NamedTuple):
+    """What the triggerer polls with.
+
+    :param client: the kind of client.
+    :param translate: returns the right httpx error for one that it raised, or None where that is right.
+    """
+
+    client: type[httpx.AsyncClient]
+    translate: Callable[[Exception], httpx.RequestError | None]
+
+
+@functools.cache
+def polling_transport() -> PollingTransport:
+    """Return aiohttp's parser and sockets behind httpx's interface, where they are installed (the extra ``aiohttp``).
+
+    They take a third of the CPU. Call it in a thread first: the import takes some 300 ms.
+    """
+    try:
+        import aiohttp
+        from httpx_aiohttp import HttpxAiohttpClient
+    except ImportError:
+        return PollingTransport(httpx.AsyncClient, lambda _: None)
+
+    def translate(error: Exception) -> httpx.RequestError | None:
+        # The transport lets some of aiohttp's errors through, and takes a refused or broken connection for a timeout.
+        cause = error.__cause__ if isinstance(error, httpx.ConnectTimeout) else error
+        if not isinstance(cause, aiohttp.ClientError) or isinstance(cause, aiohttp.ServerTimeoutError):
+            return None
+        kind = httpx.ConnectError if isinstance(cause, aiohttp.ClientConnectorError) else httpx.ReadError
+        return kind(str(cause) or type(cause).__name__)
+
+    return PollingTransport(HttpxAiohttpClient, translate)
+
+
+def open_polling_client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """Return a client that sends GETs with little CPU. Never a POST: its errors do not tell whether one arrived."""
+    return polling_transport().client(**_client_options(endpoint))
 
 
 def _client_options(endpoint: Endpoint) -> dict[str, Any]:
@@ -182,77 +232,7 @@ def _client_options(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def open_media_client(endpoint: Endpoint) -> httpx.Client:
-    """Return a client without any key, for the files of a result, which lie on other hosts."""
-    options = _client_options(endpoint) | {"base_url": "", "headers": {}, "follow_redirects": True}
-    return httpx.Client(**options)
-
-
-#: What a host of media answers for good: most of all, that the URL expired.
-_GONE = frozenset(range(400, 500)) - {408, 425, 429}
-
-
-class MediaFailedError(Exception):
-    """A file could not be fetched; the message says why.
-
-    :param gone: whether its host will not have it later either.
-    """
-
-    def __init__(self, message: str, *, gone: bool = False) -> None:
-        super().__init__(message)
-        self.gone = gone
-
-
-def stream_to(
-    client: httpx.Client,
-    url: str,
-    open_sink: Callable[[], IO[bytes]],
-    *,
-    tries: int = 4,
-    sleep: Callable[[float], object] = time.sleep,
-) -> tuple[str | None, int]:
-    """Stream a file into a sink, in chunks; after a failure that may pass, once more from its start.
-
-    :param client: a client without a key, from :func:`open_media_client`.
-    :param open_sink: opens the sink anew for each try.
-    :param tries: how often to try.
-    :return: the content type that the host said, and the bytes.
-    :raises MediaFailedError: the host refused, sent a text in place of a file, or kept failing.
-    """
-    for number in itertools.count(1):
-        try:
-            return _stream_once(client, url, open_sink)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            gone = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _GONE
-            if gone or number >= tries or not isinstance(error, httpx.HTTPError):
-                # httpx names the whole URL in its errors.
-                raise MediaFailedError(_media_words(url, error), gone=gone) from None
-            sleep(backoff(number))
-    raise AssertionError("unreachable: the loop has no end of its own")
-
-
-def _stream_once(client: httpx.Client, url: str, open_sink: Callable[[], IO[bytes]]) -> tuple[str | None, int]:
-    with client.stream("GET", url) as response:
-        response.raise_for_status()
-        kind = response.headers.get("content-type")
-        if kind and kind.startswith("text/"):
-            raise MediaFailedError(f"{_without_query(url)} is {kind!r}, not a file of media")
-        size = 0
-        with open_sink() as sink:
-            for chunk in response.iter_bytes():
-                sink.write(chunk)
-                size += len(chunk)
-    return kind, size
-
-
-def _media_words(url: str, error: Exception) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        status = error.response.status_code
-        expired = " (such URLs expire)" if error.response.is_client_error else ""
-        return f"{_without_query(url)} answered {status}{expired}"
-    return f"{_without_query(url)}: {type(error).__name__} {error}"
-
-
-def _without_query(url: str) -> str:
-    # A signed URL's query is a credential.
-    return url.split("?", 1)[0][:200]
+def preview(step: Send, endpoint: Endpoint) -> httpx.Request:
+    """Return the request that performing ``step`` would send, headers and all, the key among them. Nothing is sent."""
+    with open_client(endpoint) as client:
+        return client.build_request(**_arguments(step))

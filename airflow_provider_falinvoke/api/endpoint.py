@@ -37,8 +37,9 @@ class ConnectionExtra(BaseModel):
     :param read_timeout: seconds until the API must have answered.
     :param submit_patience: seconds that a submit may wait while the API is out of reach or answers 429.
     :param ca_bundle: path of a PEM file with certificates to trust beside the usual ones.
-    :param requests_per_minute: how many requests a triggerer sends for this connection; the vendor's published quota
-        of a token is 250, all its users together.
+    :param requests_per_minute: the account's quota: how many requests a process sends for this connection at the most,
+        where the API does not say that fewer are left. The vendor's published quota of a token is 250.
+    :param requests_per_hour: the same for an hour; the vendor's published quota is 5,000.
     :param allow_http: send the key over plain http to a host that is not this machine.
     :param on_ambiguous_submit: what operators do about a submit that may have been accepted though no request_id came
         back: ``fail`` for good, or let Airflow's retries submit again.
@@ -52,6 +53,7 @@ class ConnectionExtra(BaseModel):
     submit_patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 120.0
     ca_bundle: str | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 250
+    requests_per_hour: Annotated[int, Field(ge=1)] = 5000
     allow_http: bool = False
     on_ambiguous_submit: Literal["fail", "retry"] = "fail"
     prices: Annotated[dict[str, Price], BeforeValidator(_from_json)] = {}

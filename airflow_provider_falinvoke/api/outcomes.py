@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -27,11 +28,15 @@ INVOKE_PATH = "/v1/async-invoke"
 
 @dataclass(frozen=True)
 class Send:
-    """Send this request."""
+    """Send this request.
+
+    :param turn_by: the latest time to send it, in epoch seconds, where it has to wait for its turn.
+    """
 
     method: str
     path: str
     body: bytes | None = None
+    turn_by: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeVar
@@ -41,7 +42,7 @@ from airflow_provider_falinvoke.api.outcomes import (
     timed_out,
     words,
 )
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import Durations, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError, FalInvokeJobRefusedError
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ MODELS_PATH = "/v1/models"
 NOT_FOUND_GRACE = 10.0
 #: An API that stumbles just at a job's deadline is asked for so many seconds more.
 LAST_LOOK_GRACE = 10.0
+#: Where many look at once, the last look at a job may have to wait so many seconds more for its turn.
+LAST_TURN_GRACE = 120.0
 _NO_ANSWER = "The API gave no usable answer"
 Result = TypeVar("Result")
 
@@ -64,7 +67,7 @@ def submit(request: InvokeRequest, *, patience: float) -> Call[Invocation]:
     :raises FalInvokeUnreachableError: it could not be sent; nothing is paid.
     :raises FalInvokeAmbiguousSubmitError: it may have been accepted; see there.
     """
-    step = Send("POST", INVOKE_PATH, request.body())
+    step = Send("POST", INVOKE_PATH, request.body(), turn_by=(yield NOW).at + patience)
     failures = 0
     give_up_at: float | None = None
     while True:
@@ -98,7 +101,10 @@ def get(request_id: str, *, patience: float, is_new: bool = False) -> Call[Invoc
     now = (yield NOW).at
     try:
         invocation, _ = yield from _fetch_invocation(
-            request_id, give_up_at=now + patience, not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0
+            request_id,
+            give_up_at=now + patience,
+            turn_by=now + patience,
+            not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0,
         )
     except NoAnswerError as error:
         raise gave_up(_NO_ANSWER, error.outcome, request_id) from None
@@ -112,6 +118,7 @@ def wait(
     deadline: float,
     schedule: PollSchedule,
     first_look_at: float = 0.0,
+    durations: Durations | None = None,
 ) -> Call[Invocation]:
     """GET the invocation until it is completed.
 
@@ -119,38 +126,49 @@ def wait(
     :param deadline: when to give up, in epoch seconds. The job is looked at once more then, so that one which is
         done never times out.
     :param first_look_at: when to look first, in epoch seconds.
+    :param durations: what jobs took so far; this one is added when it is completed.
     :return: the completed invocation.
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeTimeoutError: it had not ended at the deadline, or could not be asked.
     :raises FalInvokeAPIError: the API refused to tell: at once for 401 and 403, for 404 some seconds after the POST.
     """
-    look_at, seen = first_look_at, None
+    look_at, seen, pending_at = first_look_at, None, submitted_at
     while True:
         asked_at = (yield Pause(min(look_at, deadline))).at
         try:
             invocation, now = yield from _look(
-                request_id, submitted_at, give_up_at=deadline + LAST_LOOK_GRACE, seen=seen
+                request_id,
+                submitted_at,
+                give_up_at=deadline + LAST_LOOK_GRACE,
+                turn_by=deadline + LAST_TURN_GRACE,
+                seen=seen,
             )
         except NoAnswerError as error:
             if is_lasting(error.outcome):
                 raise gave_up(_NO_ANSWER, error.outcome, request_id) from None
             raise timed_out(request_id, f"its state could not be read ({words(error.outcome)})") from None
         if invocation.status is InvocationStatus.COMPLETED:
+            if durations is not None:
+                # Where the API gave no times: it ended somewhere between the last two looks.
+                seconds = (pending_at + now) / 2 - submitted_at if invocation.seconds is None else invocation.seconds
+                durations.add(invocation.model_id, seconds)
             return invocation
         if asked_at >= deadline:  # not ``now``: an answer that was long on its way may be older than the deadline
             state = invocation.raw_status or "pending"
             raise timed_out(request_id, f"it was still {state} {now - submitted_at:.0f} s after the submit")
-        seen = invocation
-        look_at = now + schedule.pause(now - submitted_at)
+        seen, pending_at = invocation, now
+        known = durations.of(invocation.model_id) if durations is not None else ()
+        look_at = now + schedule.pause(now - submitted_at, known=known)
 
 
 def wait_briefly(
-    request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule
-) -> Call[Invocation | None]:
+    request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule, started_by: float = math.inf
+) -> Call[Invocation | float]:
     """GET the invocation while a look may soon find it completed, and no longer.
 
     :param until: the last moment for a look, in epoch seconds.
-    :return: the completed invocation, or None as soon as the next look would come after ``until``.
+    :param started_by: a job that is still queued after this, in epoch seconds, is not awaited any longer.
+    :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch seconds.
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeAPIError: the API refused to tell, as in :func:`wait`.
     """
@@ -158,12 +176,14 @@ def wait_briefly(
     while (look_at := now + schedule.pause(now - submitted_at)) <= until:
         yield Pause(look_at)
         try:
-            seen, now = yield from _look(request_id, submitted_at, give_up_at=look_at, seen=seen)
-        except NoAnswerError:
-            return None
+            seen, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
+        except NoAnswerError as error:
+            return error.outcome.at + pause_after(error.outcome, 1)
         if seen.status is InvocationStatus.COMPLETED:
             return seen
-    return None
+        if seen.status is InvocationStatus.QUEUED and now >= started_by:
+            until = now
+    return look_at
 
 
 def list_models(*, patience: float) -> Call[list[str]]:
@@ -172,9 +192,11 @@ def list_models(*, patience: float) -> Call[list[str]]:
     :raises FalInvokeAPIError: the API refused.
     :raises FalInvokeUnreachableError: no usable answer within ``patience`` seconds.
     """
-    now = (yield NOW).at
+    give_up_at = (yield NOW).at + patience
     try:
-        ids, _ = yield from _fetch(MODELS_PATH, replies.read_model_ids, give_up_at=now + patience)
+        ids, _ = yield from _fetch(
+            Send("GET", MODELS_PATH, turn_by=give_up_at), replies.read_model_ids, give_up_at=give_up_at
+        )
     except NoAnswerError as error:
         raise gave_up(_NO_ANSWER, error.outcome) from None
     return ids
@@ -201,10 +223,10 @@ def completed(invocation: Invocation) -> Invocation:
 
 
 def _look(
-    request_id: str, submitted_at: float, *, give_up_at: float, seen: Invocation | None
+    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: Invocation | None
 ) -> Call[tuple[Invocation, float]]:
     invocation, now = yield from _fetch_invocation(
-        request_id, give_up_at=give_up_at, not_found_until=submitted_at + NOT_FOUND_GRACE
+        request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
     )
     if seen is None or (seen.status, seen.raw_status) != (invocation.status, invocation.raw_status):
         age = now - submitted_at
@@ -219,27 +241,27 @@ def _look(
 
 
 def _fetch_invocation(
-    request_id: str, *, give_up_at: float, not_found_until: float = 0.0
+    request_id: str, *, give_up_at: float, turn_by: float, not_found_until: float = 0.0
 ) -> Call[tuple[Invocation, float]]:
     read = functools.partial(replies.read_invocation, request_id=request_id)
-    path = invocation_path(request_id)
+    send = Send("GET", invocation_path(request_id), turn_by=turn_by)
     return (
-        yield from _fetch(path, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
+        yield from _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
     )
 
 
 def _fetch(
-    path: str,
+    send: Send,
     read: Callable[[bytes], Result | None],
     *,
     give_up_at: float,
     request_id: str | None = None,
     not_found_until: float = 0.0,
 ) -> Call[tuple[Result, float]]:
-    """GET ``path`` until a readable 2xx comes, a refusal that lasts, or the time is up."""
+    """Send it until a readable 2xx comes, a refusal that lasts, or the time is up."""
     failures = 0
     while True:
-        outcome = yield Send("GET", path)
+        outcome = yield send
         if isinstance(outcome, Reply):
             if is_success(outcome) and (result := read(outcome.body)) is not None:
                 return result, outcome.at
@@ -250,7 +272,7 @@ def _fetch(
         if outcome.at >= give_up_at or is_lasting(outcome):
             raise NoAnswerError(outcome)
         again_at = min(outcome.at + pause_after(outcome, failures), give_up_at)
-        log.warning("GET %s: %s; next try in %.1f s", path, words(outcome), again_at - outcome.at)
+        log.warning("%s %s: %s; next try in %.1f s", send.method, send.path, words(outcome), again_at - outcome.at)
         yield Pause(again_at)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
-from airflow_provider_falinvoke.api.pacing import PollSchedule
 from airflow_provider_falinvoke.api.pricing import Price, estimate
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.plan import (

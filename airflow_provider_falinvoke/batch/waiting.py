@@ -16,12 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
-from airflow_provider_falinvoke.api.models import Invocation, is_longer
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
-from airflow_provider_falinvoke.api.pacing import PollSchedule, backoff
+from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -34,10 +36,11 @@ log = logging.getLogger(__name__)
 
 #: Requests in the air at a time.
 LOOKS_AT_ONCE = 16
-#: What ended travels to the worker in one event, which Airflow keeps in its database: so many bytes at the most …
-MAX_EVENT_BYTES = 64_000
-#: … and of one invocation so many; a larger one is fetched again by the worker.
-MAX_INVOCATION_BYTES = 16_000
+#: What ended travels to the worker in one event of some 64 kB, which Airflow keeps in its database; so many bytes of
+#: that are for invocations …
+MAX_CARRIED_BYTES = 56_000
+#: … and of one of them so many; a larger one is fetched again by the worker.
+MAX_INVOCATION_BYTES = 8_000
 #: How long answers that are on their way are waited for once enough jobs ended.
 _LAST_ANSWERS = 5.0
 
@@ -168,7 +171,7 @@ class Wait:
         return bool(self._due) and len(self._looks) < LOOKS_AT_ONCE
 
     def _event_at(self) -> float:
-        if self._waited.error is not None or self._bytes > MAX_EVENT_BYTES - MAX_INVOCATION_BYTES:
+        if self._waited.error is not None or self._bytes > MAX_CARRIED_BYTES - MAX_INVOCATION_BYTES:
             return self._not_before
         return event_at(
             awaited=self._awaited,
@@ -217,6 +220,8 @@ class Wait:
         if isinstance(judgement, Job):
             heapq.heappush(self._due, (judgement.look_at, judgement))
             return
+        if judgement.invocation is not None and judgement.invocation.status is InvocationStatus.COMPLETED:
+            metrics.waited(now - job.submitted_at, judgement.invocation.model_id)
         self._first_ended_at = self._first_ended_at or now
         self._waited.ended.append(self._within_the_event(judgement))
 
@@ -226,7 +231,7 @@ class Wait:
         if not is_longer(ended.invocation.output, MAX_INVOCATION_BYTES):
             with suppress(ValueError):  # nested too deeply for pydantic
                 size = len(ended.invocation.model_dump_json())
-                if self._bytes + size <= MAX_EVENT_BYTES:
+                if self._bytes + size <= MAX_CARRIED_BYTES:
                     self._bytes += size
                     return ended
         return replace(ended, invocation=None)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
@@ -33,6 +34,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import Saving
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +222,8 @@ class Wave:
             self._to_save.append((index, ended))
 
     def _bring_home(self, ended: Ended) -> dict[str, Any]:
-        return bring_home(self._hook, completed(ended.invocation or self._hook.get(ended.request_id)), self._folder)
+        invocation = completed(ended.invocation or self._hook.get(ended.request_id))
+        return bring_home(self._hook, invocation, Saving(self._folder))
 
     def _saved(self, index: int, save: Future[dict[str, Any]]) -> None:
         try:
@@ -238,6 +241,7 @@ class Wave:
     def _failed(self, index: int, error: FalInvokeError) -> None:
         item = self._journal.items[index]
         phase = phase_after(error, known=item.request_id is not None)
+        metrics.failed(error, item.asked.model_id)
         self._troubles += 1
         log.log(
             logging.WARNING if self._troubles <= _SHOWN else logging.DEBUG,

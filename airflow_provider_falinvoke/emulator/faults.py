@@ -14,7 +14,7 @@ INTERCEPTING = ("answer", "html", "text", "redirect", "drop")
 # The real reply, delivered badly.
 DELIVERING = ("cut", "slow", "slow_body")
 # Sticks to the job that the POST makes.
-OF_JOB = ("fail", "not_yet")
+OF_JOB = ("fail", "not_yet", "flag")
 # The real reply with another invocation in it.
 SHAPING = ("unknown_status", "spelling", "rename", "omit", "merge", "no_envelope", "output_shape")
 KINDS = INTERCEPTING + DELIVERING + OF_JOB + SHAPING
@@ -107,6 +107,8 @@ def _wrong_values(kind: str, value: Any) -> Iterator[tuple[bool, str]]:
     yield kind == "spelling" and not (mapping or text), "spelling needs a value: a word, or {status: word}"
     yield kind in ("rename", "merge") and not mapping, f"{kind} needs a value: an object"
     yield kind == "omit" and not (text or isinstance(value, list | tuple)), "omit needs a value: one or more keys"
+    numbers = isinstance(value, list | tuple) and value and all(type(number) is int and number > 0 for number in value)
+    yield kind == "flag" and not (value is None or numbers), "value must be a list of numbers from 1 on, or None"
     yield kind == "drop" and value not in (None, "reset"), "value must be 'reset' or None"
 
 

@@ -31,6 +31,7 @@ class Job:
     :param duration: seconds from acceptance to the end.
     :param hidden_for: seconds after acceptance in which a GET does not find it yet.
     :param failure: how it fails, or None when it completes.
+    :param flagged: which of its pictures the safety checker flags, from 1; None for all.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class Job:
     duration: float
     hidden_for: float = 0.0
     failure: Failure | None = None
+    flagged: tuple[int, ...] | None = ()
 
     @property
     def ends_at(self) -> float:

@@ -83,7 +83,9 @@ def output(job: Job, locate: Locate) -> dict[str, Any]:
             "seed": job.seed,
             "prompt": job.prompt,
             "timings": {"inference": round(job.duration * 0.8, 6)},
-            "has_nsfw_concepts": [False] * len(made),
+            "has_nsfw_concepts": [
+                job.flagged is None or number in job.flagged for number, _ in enumerate(made, start=1)
+            ],
         }
     seconds = sounds.speech_seconds(job.prompt) if job.family == "speech" else _audio_seconds(job)
     audio = {

@@ -82,4 +82,6 @@ def struck(job: Job, fault: Fault) -> Job:
     """Return a job with a fault that sticks to it."""
     if fault.kind == "not_yet":
         return replace(job, hidden_for=fault.seconds or 0.0)
+    if fault.kind == "flag":
+        return replace(job, flagged=None if fault.value is None else tuple(fault.value))
     return replace(job, failure=mishaps.failure(fault))

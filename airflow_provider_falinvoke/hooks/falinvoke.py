@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from airflow.sdk import BaseHook
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api.account import Account, account_of
+from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.drivers import (
+    HttpClient,
     arun,
-    open_async_client,
     open_client,
-    open_media_client,
+    polling_transport,
     run,
     ssl_context,
 )
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.gate import gated
+from airflow_provider_falinvoke.api.line import shared_line
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
-from airflow_provider_falinvoke.api.pacing import Gate, PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_falinvoke.media import SavedFile, save_media
+from airflow_provider_falinvoke.media import MediaFile, Saving, save_media
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -60,6 +65,11 @@ class FalInvokeHook(BaseHook):
         self._endpoint: Endpoint | None = None
         #: Requests that this hook sent.
         self.requests = 0
+        self._client: HttpClient | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open client out of a copy."""
+        return {**self.__dict__, "_client": None}
 
     def submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
         """Submit a job: ``POST /v1/async-invoke``. **Each call that returns is one paid job.**
@@ -161,18 +171,30 @@ class FalInvokeHook(BaseHook):
         )
 
     def wait_briefly(
-        self, request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule | None = None
-    ) -> Invocation | None:
+        self,
+        request_id: str,
+        *,
+        submitted_at: float,
+        until: float,
+        schedule: PollSchedule | None = None,
+        started_by: float = math.inf,
+    ) -> Invocation | float:
         """Wait for a job that may soon be completed, for the moments before a deferral would pay.
 
         :param submitted_at: when the job was submitted, in epoch seconds.
         :param until: the last moment for a look, in epoch seconds.
-        :return: the completed invocation, or None as soon as the next look would come after ``until``.
+        :param started_by: a job that is still queued after this, in epoch seconds, is not awaited any longer.
+        :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch
+            seconds: after the next pause of the schedule, or when the API wants to be asked again.
         :raises FalInvokeJobFailedError: the job failed.
         :raises FalInvokeAPIError: the API refused to tell.
         """
         call = protocol.wait_briefly(
-            request_id, submitted_at=submitted_at, until=until, schedule=schedule or PollSchedule()
+            request_id,
+            submitted_at=submitted_at,
+            until=until,
+            schedule=schedule or PollSchedule(),
+            started_by=started_by,
         )
         invocation = self._run(call)
         if invocation is not None:
@@ -196,19 +218,16 @@ class FalInvokeHook(BaseHook):
         :return: whether they work, and a sentence that says what is wrong if not.
         """
         try:
-            return self._takes_the_key(self.list_models())
+            return _takes_the_key(self.endpoint, self.list_models())
         except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
             return self._failed_the_test(error)
 
     async def async_test_connection(self) -> tuple[bool, str]:
         """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
         try:
-            return self._takes_the_key(await self.async_list_models())
+            return _takes_the_key(await self.async_endpoint(), await self.async_list_models())
         except (FalInvokeError, AirflowException) as error:  # as above
             return self._failed_the_test(error)
-
-    def _takes_the_key(self, models: list[str]) -> tuple[bool, str]:
-        return True, f"{self.endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."
 
     def _failed_the_test(self, error: Exception) -> tuple[bool, str]:
         if isinstance(error, FalInvokeConfigError):
@@ -216,16 +235,19 @@ class FalInvokeHook(BaseHook):
             return False, str(error).replace(f"Connection {self.fal_conn_id!r}, field", "Field")
         return False, f"{self._endpoint.base_url}: {error}" if self._endpoint else str(error)
 
-    def save_media(self, invocation: Invocation, output_path: str) -> list[SavedFile]:
+    def save_media(self, invocation: Invocation, saving: Saving | str) -> list[MediaFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
 
-        :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``).
-        :return: what was saved.
+        :param saving: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``), or all
+            settings; see :class:`~airflow_provider_falinvoke.media.save.Saving`.
+        :return: what was saved, each file whole and described.
         :raises FalInvokeMediaError: there are no files, or one could not be brought home.
+        :raises FalInvokeFlaggedError: some are flagged, and the settings say to fail then.
         """
         self._load_certificates(self.endpoint)
-        with open_media_client(self.endpoint) as client:
-            return save_media(invocation, output_path, client)
+        settings = Saving(saving) if isinstance(saving, str) else saving
+        downloader = Downloader(self.endpoint, max_bytes=settings.max_file_size, seconds=settings.download_timeout)
+        return save_media(invocation, settings, downloader)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -235,13 +257,13 @@ class FalInvokeHook(BaseHook):
         """
         if self._endpoint is None:
             self._endpoint = self._endpoint_of(self.get_connection(self.fal_conn_id))
+            self._account.adopt(self._endpoint)
         return self._endpoint
 
     async def async_endpoint(self) -> Endpoint:
-        """Return :attr:`endpoint`, awaiting the look-up."""
-        if self._endpoint is None:
-            self._endpoint = self._endpoint_of(await self.aget_connection(self.fal_conn_id))
-        return self._endpoint
+        """Return the host and key of the connection as this event loop knows them; looked up again after a minute."""
+        async with shared_line(self.fal_conn_id, self._look_up) as line:
+            return await line.endpoint()
 
     def _endpoint_of(self, connection: Connection) -> Endpoint:
         # Not connection.extra_dejson: on the triggerer's loop its masking would wait for the supervisor (Airflow 3.3).
@@ -267,8 +289,8 @@ class FalInvokeHook(BaseHook):
         metrics.submitted()
         return invocation
 
-    @staticmethod
     def _wait(
+        self,
         request_id: str,
         *,
         timeout: float | None,
@@ -285,27 +307,41 @@ class FalInvokeHook(BaseHook):
             deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
             schedule=schedule or PollSchedule(),
             first_look_at=first_look_at,
+            durations=self._account.durations,
         )
         metrics.waited(time.time() - submitted_at)
         return invocation
 
     def _run(self, call: Call[T]) -> T:
-        endpoint = self.endpoint
-        self._load_certificates(endpoint)
-        with open_client(endpoint) as client:
-            return run(call, client, observe=self._observe)
+        if self._client is None:
+            self._load_certificates(self.endpoint)
+            self._client = client = open_client(self.endpoint)
+            weakref.finalize(self, client.close)
+        return run(gated(call, self._account.gate), self._client, observe=self._observe)
 
     async def _arun(self, call: Call[T]) -> T:
-        endpoint = await self.async_endpoint()
-        await asyncio.to_thread(self._load_certificates, endpoint)
-        await metrics.make_ready()
-        async with open_async_client(endpoint) as client:
-            gate = _gate_of(self.fal_conn_id, endpoint.extra.requests_per_minute)
-            return await arun(call, client, gate=gate, observe=self._observe)
+        async with shared_line(self.fal_conn_id, self._look_up) as line:
+            await line.endpoint()  # a connection that is wrong is told as that, and not as a request that failed
+            await metrics.make_ready()
+            return await arun(gated(call, self._account.gate), line, observe=self._observe)
 
     def _observe(self, step: Send, outcome: Outcome) -> None:
         self.requests += 1
         metrics.requested(self.fal_conn_id, step, outcome)
+
+    @property
+    def _account(self) -> Account:
+        return account_of(self.fal_conn_id)
+
+    async def _look_up(self) -> Endpoint:
+        endpoint = self._endpoint_of(await self.aget_connection(self.fal_conn_id))
+        await asyncio.to_thread(self._prepare_polling, endpoint)
+        self._account.adopt(endpoint)
+        return endpoint
+
+    def _prepare_polling(self, endpoint: Endpoint) -> None:
+        self._load_certificates(endpoint)
+        polling_transport()
 
     def _load_certificates(self, endpoint: Endpoint) -> None:
         try:
@@ -337,10 +373,5 @@ class FalInvokeHook(BaseHook):
         return {"hidden_fields": behaviour.pop("hidden-fields"), **behaviour}
 
 
-#: The gates of each event loop, by connection; a loop that is gone (dag.test() makes many) takes its gates along.
-_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Gate]] = WeakKeyDictionary()
-
-
-def _gate_of(conn_id: str, per_minute: int) -> Gate:
-    gates = _gates.setdefault(asyncio.get_running_loop(), {})
-    return gates.setdefault(conn_id, Gate(per_minute))
+def _takes_the_key(endpoint: Endpoint, models: list[str]) -> tuple[bool, str]:
+    return True, f"{endpoint.base_url} takes the key; it lists {len(models)} models (fal's are not listed)."

@@ -12,34 +12,37 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke import metrics
-from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.pacing import PollSchedule
-from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
+from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
-    amount_of,
     bring_home,
     failing_for_good,
+    flag_policy_of,
     last_look,
     poll_interval_of,
+    saving_of,
     seconds_of,
 )
 from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, fingerprint, unknown_submit
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeError,
+    FalInvokeFlaggedError,
     FalInvokeInputError,
     FalInvokeMediaGoneError,
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
-from airflow_provider_falinvoke.media import check_folder, without_inline
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
+from airflow_provider_falinvoke.reuse import Kept
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
@@ -49,12 +52,12 @@ if TYPE_CHECKING:
 class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
-    The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
-    task defers, so that no worker slot is held while the model works.
+    The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that
+    the task defers, so that no worker slot is held while the model works.
 
-    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit``,
-    ``prices`` and ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"``
-    becomes 4 for a documented integer.
+    Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``manifest``,
+    ``on_ambiguous_submit``, ``on_flagged``, ``prices`` and ``wait_for_completion`` are templated, nested values too,
+    and checked after rendering: ``"4"`` becomes 4 for a documented integer.
 
     :param model_id: the fal model, such as ``fal-ai/flux/schnell``.
     :param input: the model's fields, such as ``{"prompt": "…"}``.
@@ -62,10 +65,21 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param fal_conn_id: the :ref:`falinvoke connection <connection>`.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None
         leaves them on the vendor's host, where they expire.
+    :param file_name: how they are named in it: text with the fields ``{dag_id}``, ``{run_id}``, ``{task_id}``,
+        ``{map_index}``, ``{request_id}``, ``{number}`` and ``{extension}``; empty folders vanish.
+    :param manifest: write the result beside the files, as JSON.
+    :param max_file_size: bytes; a larger file is refused.
+    :param download_timeout: how long the download of one file may take, all tries together.
+    :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"`` and mark them,
+        ``"fail"`` the task for good and save none, or ``"skip"`` them, and the task where no other file is left.
+    :param reuse: where files that the same connection, model and input made lie under ``output_path`` already, and are
+        unchanged, return their result, marked ``reused``, and submit nothing. Needs a ``seed`` in ``input``.
     :param wait_for_completion: False submits only and returns the request_id, for a
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
-    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own.
+    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
+        brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
+        started, and for one look at any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
@@ -79,8 +93,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         ``per_megapixel``, ``per_second``, ``per_1000_characters``. None takes the connection's ``prices``. Without a
         price nothing is guessed.
     :param max_cost: refuse, before anything is sent, a job that is estimated to cost more than this.
-    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, and ``estimated_cost``; the request_id with
-        ``wait_for_completion=False``.
+    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, ``estimated_cost`` and ``reused``; the
+        request_id with ``wait_for_completion=False``.
     """
 
     template_fields: Sequence[str] = (
@@ -89,6 +103,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         "tags",
         "fal_conn_id",
         "output_path",
+        "file_name",
+        "max_file_size",
+        "download_timeout",
         "defer_after",
         "poll_interval",
         "max_poll_interval",
@@ -106,9 +123,15 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
         output_path: str | None = None,
+        file_name: str = DEFAULT_FILE_NAME,
+        manifest: bool = False,
+        max_file_size: int | str = Saving.max_file_size,
+        download_timeout: float | timedelta | str = Saving.download_timeout,
+        on_flagged: FlagPolicy = "keep",
+        reuse: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = True,
-        defer_after: float | timedelta | str = 5.0,
+        defer_after: float | timedelta | str | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
         timeout: float | timedelta | str = 3600.0,
@@ -124,6 +147,12 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         self.tags = tags
         self.fal_conn_id = fal_conn_id
         self.output_path = output_path
+        self.file_name = file_name
+        self.manifest = manifest
+        self.max_file_size = max_file_size
+        self.download_timeout = download_timeout
+        self.on_flagged = flag_policy_of(on_flagged)
+        self.reuse = reuse
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.defer_after = defer_after
@@ -145,13 +174,18 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         """Take up the job of an earlier try, or submit it; then, unless told otherwise, wait for it."""
         metrics.about(str(self.model_id))
         with failing_for_good():
-            order = self._order()
+            order = self._order(context)
             ledger = Ledger.of(context, durable=self.durable)
             if self.durable and not ledger.remembers:
                 self.log.warning(
                     "This Airflow has no task state store (it came with 3.3): a retry submits and pays again"
                 )
-            job = self._resumed(order, ledger) or self._submitted(order, ledger)
+            job = self._resumed(order, ledger)
+            if job is None and order.kept is not None and (result := order.kept.find()) is not None:
+                self._push_request_id(context, result["request_id"])
+                self._announce(context, result)
+                return result
+            job = job or self._submitted(order, ledger)
             request_id = self._running = job.invocation.request_id
             self._push_request_id(context, request_id)
             # A result that came without an id is all there will ever be of it.
@@ -192,7 +226,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def _request(self) -> InvokeRequest:
         return InvokeRequest.build(self.model_id, self.input, self.tags)
 
-    def _order(self) -> _Order:
+    def _order(self, context: Context) -> _Order:
         request = self._request()
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
@@ -201,8 +235,12 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             request=request,
             fingerprint=fingerprint(request, self.fal_conn_id),
             policy=policy,
+            saving=saving_of(self, context),
+            kept=Kept(request, self.fal_conn_id, self.output_path) if self.reuse else None,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            defer_after=seconds_of("defer_after", self.defer_after),
+            brief=BriefWait.of(
+                request.model_id, None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
+            ),
             poll_interval=poll_interval_of(self.poll_interval),
             max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
@@ -240,9 +278,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _submitted(self, order: _Order, ledger: Ledger) -> _Job:
         """Submit the job, with the record that lets a later try find it."""
-        self._check_cost(order.request)
-        if self.output_path and self.wait_for_completion:
-            check_folder(self.output_path)
+        check_cost(order.request, self.prices, self.max_cost, self.hook)
+        if self.wait_for_completion:
+            order.saving.check_folder()
         ledger.intend(order.fingerprint, time.time())
         try:
             invocation = self.hook.submit_request(order.request)
@@ -266,15 +304,18 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
         schedule = order.schedule
+        look_at = job.looked_at + schedule.pause(job.looked_at - job.submitted_at)
         if self.deferrable:
             done = self.hook.wait_briefly(
                 request_id,
                 submitted_at=job.submitted_at,
-                until=min(job.submitted_at + order.defer_after, job.deadline),
+                until=min(job.submitted_at + order.brief.seconds, job.deadline),
+                started_by=job.submitted_at + order.brief.started_by,
                 schedule=schedule,
             )
-            if done is not None:
+            if isinstance(done, Invocation):
                 return done
+            look_at = done
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
@@ -289,7 +330,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         request_id=request_id,
                         submitted_at=job.submitted_at,
                         deadline=job.deadline,
-                        first_look_at=max(first_look_at, now + schedule.pause(now - job.submitted_at)),
+                        first_look_at=max(first_look_at, look_at),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
                         model_id=order.request.model_id,
@@ -303,51 +344,35 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             submitted_at=job.submitted_at,
             deadline=job.deadline,
             schedule=schedule,
-            first_look_at=job.looked_at + schedule.pause(job.looked_at - job.submitted_at),
+            first_look_at=look_at,
         )
 
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
+        cost = estimated_cost(self.model_id, self.input, self.prices, self.hook)
         try:
-            result = bring_home(self.hook, invocation, self.output_path)
-        except FalInvokeMediaGoneError:
+            result = bring_home(self.hook, invocation, saving_of(self, context), estimated_cost=cost, reused=False)
+        except (FalInvokeMediaGoneError, FalInvokeFlaggedError, AirflowSkipException):
             # A retry looks for new URLs; a user who clears the task wants another job.
             ledger.done(invocation.request_id)
             raise
-        result["estimated_cost"] = self._estimate()
-        announce(context, self.outlets, result)
-        self.brought_home = result
+        self._announce(context, result)
         ledger.done(invocation.request_id)
+        if self.reuse:
+            self._keep(result, ledger)
         return result
 
-    def _estimate(self) -> float | None:
+    def _announce(self, context: Context, result: dict[str, Any]) -> None:
+        announce(context, self.outlets, result)
+        self.brought_home = result
+
+    def _keep(self, result: dict[str, Any], ledger: Ledger) -> None:
+        """Keep a result for reuse, unless another request made it than the one this task would send by now."""
         try:
-            return estimate(self._request(), self._prices())
-        except FalInvokeError as error:
-            # The job is done: what its parameters would render to by now is not worth its result.
-            self.log.warning("The cost cannot be estimated any more: %s", error)
-            return None
-
-    def _prices(self) -> Mapping[str, Price]:
-        if self.prices is None:
-            return self.hook.endpoint.extra.prices
-        return read_prices(self.prices)
-
-    def _check_cost(self, request: InvokeRequest) -> None:
-        cost = estimate(request, self._prices())
-        if cost is not None:
-            self.log.info("Estimated cost: %.6g", cost)
-        if self.max_cost is None:
-            return
-        limit = amount_of("max_cost", self.max_cost)
-        if cost is None:
-            raise FalInvokeInputError(
-                f"max_cost is set, but what a job of {request.model_id} costs is not known; nothing was sent. Give its "
-                "price in prices, or in the connection's extra."
-            )
-        if cost > limit:
-            raise FalInvokeInputError(
-                f"The job would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
-            )
+            request = self._request()
+            if ledger.record is None or ledger.record.fingerprint == fingerprint(request, self.fal_conn_id):
+                Kept(request, self.fal_conn_id, self.output_path).keep(result)
+        except FalInvokeError as error:  # the job is done, whatever its parameters would render to by now
+            self.log.warning("The result is not kept for reuse: %s", error)
 
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
@@ -362,8 +387,10 @@ class _Order:
     request: InvokeRequest
     fingerprint: str
     policy: AmbiguousPolicy
+    saving: Saving
+    kept: Kept | None
     timeout: float
-    defer_after: float
+    brief: BriefWait
     poll_interval: float | None
     max_poll_interval: float
 

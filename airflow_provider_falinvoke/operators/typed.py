@@ -128,8 +128,8 @@ class TypedInputOperator(FalInvokeOperator):
     def _request(self) -> InvokeRequest:
         return InvokeRequest.build(self.model_id, self.input, self.tags, family=self.family)
 
-    def _order(self) -> _Order:
-        order = super()._order()
+    def _order(self, context: Context) -> _Order:
+        order = super()._order(context)
         self.check(order.request.input)
         if advice := self.caution(order.request.model_id, order.request.input):
             self.log.warning("%s", advice)

@@ -20,8 +20,10 @@ from airflow_provider_falinvoke.completion import (
     SHORTEST_POLL,
     bring_home,
     failing_for_good,
+    flag_policy_of,
     last_look,
     poll_interval_of,
+    saving_of,
     seconds_of,
 )
 from airflow_provider_falinvoke.exceptions import (
@@ -32,6 +34,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` with ``wait_for_completion=False``.
     :param fal_conn_id: a connection of the account that submitted the job.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it.
+    :param file_name: as :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` takes it; so are
+        ``manifest``, ``max_file_size``, ``download_timeout`` and ``on_flagged``.
     :param deferrable: wait in the triggerer. By default True, unless ``mode`` is given (``"poke"`` holds the worker
         slot, ``"reschedule"`` frees it between two looks).
     :param poll_interval: for ``deferrable``, the seconds between two looks; None for a growing time.
@@ -57,7 +62,16 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`.
     """
 
-    template_fields: Sequence[str] = ("request_id", "fal_conn_id", "output_path", "poll_interval", "max_poll_interval")
+    template_fields: Sequence[str] = (
+        "request_id",
+        "fal_conn_id",
+        "output_path",
+        "file_name",
+        "max_file_size",
+        "download_timeout",
+        "poll_interval",
+        "max_poll_interval",
+    )
     ui_color = "#e8e2fb"
 
     def __init__(
@@ -66,6 +80,11 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         request_id: str | XComArg,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
         output_path: str | None = None,
+        file_name: str = DEFAULT_FILE_NAME,
+        manifest: bool = False,
+        max_file_size: int | str = Saving.max_file_size,
+        download_timeout: float | timedelta | str = Saving.download_timeout,
+        on_flagged: FlagPolicy = "keep",
         deferrable: bool | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
@@ -79,6 +98,11 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         self.request_id = cast("str", request_id)
         self.fal_conn_id = fal_conn_id
         self.output_path = output_path
+        self.file_name = file_name
+        self.manifest = manifest
+        self.max_file_size = max_file_size
+        self.download_timeout = download_timeout
+        self.on_flagged = flag_policy_of(on_flagged)
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
 
@@ -90,11 +114,12 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once; where the job is not completed and the sensor is deferrable, defer."""
         with failing_for_good():
+            saving_of(self, context)  # a wrong parameter shows before the wait, not after it
             invocation = self._look()
             if invocation is not None and invocation.status.ended:
                 return PokeReturnValue(True, self._home(context, invocation))
             if self.deferrable:
-                self._defer(invocation.model_id if invocation is not None else None)
+                self._defer(invocation)
         return False
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
@@ -120,7 +145,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
                 return self._home(context, last_look(self.hook, self.request_id, error))
 
     def _home(self, context: Context, invocation: Invocation) -> dict[str, Any]:
-        result = bring_home(self.hook, invocation, self.output_path)
+        result = bring_home(self.hook, invocation, saving_of(self, context))
         announce(context, self.outlets, result)
         self.brought_home = result
         return result
@@ -135,20 +160,22 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
             self.log.warning("%s", error)
             return None
 
-    def _defer(self, model_id: str | None) -> None:
+    def _defer(self, invocation: Invocation | None) -> None:
         now = time.time()
+        created_at = invocation.created_at if invocation is not None else None
         deadline = now + min(self.timeout, LONGEST)
         self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
                 request_id=self.request_id,
-                submitted_at=now,
+                # The pauses go by the job's age, and the sensor may come late.
+                submitted_at=min(now, created_at.timestamp()) if created_at is not None else now,
                 deadline=deadline,
                 first_look_at=safe_first_look_at(now),
                 poll_interval=poll_interval_of(self.poll_interval),
                 max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
-                model_id=model_id,
+                model_id=invocation.model_id if invocation is not None else None,
             ),
             method_name="execute_complete",
             kwargs={"request_id": self.request_id},

@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
 from airflow_provider_falinvoke.api.models import Invocation
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited
 from airflow_provider_falinvoke.exceptions import from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook

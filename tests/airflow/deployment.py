@@ -1,8 +1,8 @@
 """A whole Airflow on this machine: each component a process group of its own, ended by its id.
 
-As a deployment has it: an api-server that workers and triggerers talk to, a scheduler with LocalExecutor, a
-dag-processor, and one or more triggerers, all over one metadata database. Settings are Airflow's defaults but for
-ports, secrets and paths.
+As a deployment has it: an api-server that workers and triggerers talk to, a scheduler with LocalExecutor (or Celery's
+workers, see ``celery_lab.py``), a dag-processor, and one or more triggerers, all over one metadata database. Settings
+are Airflow's defaults but for ports, secrets and paths.
 """
 
 from __future__ import annotations
@@ -104,12 +104,15 @@ class Deployment:
         return done.stdout
 
     def start(self, name: str) -> None:
-        """Start a component: ``api-server``, ``scheduler``, ``dag-processor``, or ``triggerer-N``."""
-        command = "triggerer" if name.startswith("triggerer") else name
-        options = ["--skip-serve-logs"] if command in ("scheduler", "triggerer") else []
+        """Start a component: ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer-N`` or ``worker-N``."""
+        command = [name.rpartition("-")[0] if name[-1].isdigit() else name]
+        options = ["--skip-serve-logs"] if command[0] in ("scheduler", "triggerer", "worker") else []
+        if command == ["worker"]:
+            command = ["celery", "worker"]
+            options += ["--celery-hostname", f"{name}@%h", "--pid", str(self.home / f"{name}.pid")]
         with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*AIRFLOW, command, *options],
+                [*AIRFLOW, *command, *options],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -189,7 +192,7 @@ class Deployment:
         self._client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}/api/v2",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
+            timeout=120,  # a machine that is starting everything at once takes its time
             trust_env=False,
         )
         return True
@@ -201,8 +204,8 @@ class Deployment:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def trigger(self, dag_id: str, **conf: Any) -> str:
-        """Unpause a DAG once it is parsed, start a run of it, and return the run's id."""
+    def unpause(self, dag_id: str) -> None:
+        """Unpause a DAG once it is parsed."""
 
         def unpaused() -> bool:
             try:
@@ -213,6 +216,10 @@ class Deployment:
             return True
 
         self.until(f"DAG {dag_id} is parsed", unpaused, seconds=120)
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Unpause a DAG once it is parsed, start a run of it, and return the run's id."""
+        self.unpause(dag_id)
         run = self.api("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return str(run["dag_run_id"])
 

@@ -196,24 +196,36 @@ class Job:
 @contextmanager
 def opened(home: Path) -> Iterator[Lab]:
     """Give a lab; a test is skipped where no PostgreSQL answers, unless FALINVOKE_REQUIRE_POSTGRES is set."""
+    with (
+        own_database() as database,
+        Emulator(quota_per_minute=None, quota_per_hour=None) as emulator,
+        Deployment(
+            home / "airflow",
+            DAGS,
+            {"falinvoke_default": emulator.connection},
+            database=url_of(database),
+            triggerers=2,
+            settings=SETTINGS,
+        ) as airflow,
+    ):
+        yield Lab(home, emulator, airflow, database)
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """Give a database of one's own by its name, and drop it afterwards."""
     database = f"falinvoke_{os.getpid()}_{int(time.time())}"
     require_postgres()
     sql(f'create database "{database}"')
     try:
-        with (
-            Emulator(quota_per_minute=None, quota_per_hour=None) as emulator,
-            Deployment(
-                home / "airflow",
-                DAGS,
-                {"falinvoke_default": emulator.connection},
-                database=f"postgresql+psycopg2://postgres@{POSTGRES}:5432/{database}",
-                triggerers=2,
-                settings=SETTINGS,
-            ) as airflow,
-        ):
-            yield Lab(home, emulator, airflow, database)
+        yield database
     finally:
         sql(f'drop database if exists "{database}" with (force)')
+
+
+def url_of(database: str) -> str:
+    """Return a database's URL as Airflow takes it."""
+    return f"postgresql+psycopg2://postgres@{POSTGRES}:5432/{database}"
 
 
 def require_postgres() -> None:

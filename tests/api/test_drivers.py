@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
 
 from airflow_provider_falinvoke.api import drivers, protocol
+from airflow_provider_falinvoke.api import line as api_line
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.line import shared_line
 from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -86,10 +89,28 @@ def _arun(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T
     return asyncio.run(main())
 
 
-@pytest.fixture(params=[_run, _arun], ids=["run", "arun"])
-def perform(request: pytest.FixtureRequest) -> Perform:
-    chosen: Perform = request.param
-    return chosen
+def _over_a_line(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T:
+    times = times or FakeTime()
+
+    async def look_up() -> Endpoint:
+        await asyncio.to_thread(drivers.polling_transport)
+        return endpoint
+
+    async def main() -> T:
+        async with shared_line("fal_x", look_up) as line:
+            return await drivers.arun(call, line, clock=times.clock, sleep=times.asleep)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(params=["run", "arun", "over a line", "over a line with httpx alone"])
+def perform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Perform:
+    if request.param == "over a line with httpx alone":
+        plain = drivers.PollingTransport(httpx.AsyncClient, lambda _: None)
+        for module in (drivers, api_line):
+            monkeypatch.setattr(module, "polling_transport", lambda: plain)
+    performs: dict[str, Perform] = {"run": _run, "arun": _arun}
+    return performs.get(request.param, _over_a_line)
 
 
 @pytest.fixture(autouse=True)
@@ -206,24 +227,11 @@ def test_a_key_that_the_api_repeats_is_not_in_the_error(perform: Perform) -> Non
     assert KEY not in str(caught.value)
 
 
-def test_the_client_for_media_has_no_key_and_follows_redirects() -> None:
-    with (
-        serving(answer(200, b"\x89PNG")) as elsewhere,
-        serving(answer(302, Location=f"{elsewhere.base_url}/b.png")) as server,
-        drivers.open_media_client(at(server.base_url)) as client,
-    ):
-        response = client.get(f"{server.base_url}/a.png")
-    assert response.content == b"\x89PNG"
-    for request in (*server.requests, *elsewhere.requests):
-        assert "authorization" not in request.headers
-        assert KEY not in repr(request)
-
-
 def test_a_reply_to_a_request_without_a_key_is_left_as_it_is() -> None:
     times = FakeTime()
     with (
         serving(answer(200, b"plain")) as server,
-        drivers.open_media_client(at(server.base_url)) as client,
+        httpx.Client(trust_env=False) as client,
     ):
         [outcome] = drivers.run(steps(Send("GET", f"{server.base_url}/a")), client, clock=times.clock)
     assert isinstance(outcome, Reply)
@@ -301,6 +309,31 @@ def test_a_submit_that_may_have_arrived_is_posted_once(perform: Perform, misbeha
     assert [request.method for request in server.requests] == ["POST"]
 
 
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        hang_up,
+        talk_nonsense,
+        be_silent,
+        answer(200, b"{", length=500),
+        answer(200, b"no gzip", Content_Encoding="gzip"),
+    ],
+)
+def test_a_get_without_a_readable_answer_is_a_failure_and_no_crash(
+    perform: Perform, misbehave: Callable[[Any], None]
+) -> None:
+    with serving(misbehave) as server:
+        outcomes = perform(steps(GET, GET), at(server.base_url, read_timeout=0.2))
+    for outcome in outcomes:
+        assert not failure_of(outcome).lasting
+        assert "ConnectTimeout" not in failure_of(outcome).reason
+
+
+def test_a_get_to_a_closed_port_says_that_nobody_listens_there(perform: Perform) -> None:
+    [outcome] = perform(steps(GET), at(f"http://127.0.0.1:{closed_port()}"))
+    assert failure_of(outcome).reason.startswith("ConnectError")
+
+
 def test_a_submit_to_a_closed_port_is_tried_until_its_patience_is_used_up(perform: Perform) -> None:
     times = FakeTime()
     with pytest.raises(FalInvokeUnreachableError, match="nothing is paid"):
@@ -370,82 +403,6 @@ def test_a_proxy_that_refuses_to_connect_means_that_nothing_arrived_and_gets_no_
     assert (failure.arrived, failure.lasting) == (False, False)
     assert [request.method for request in proxy.requests] == ["CONNECT"]
     assert KEY not in repr(proxy.requests)
-
-
-# ---- media ----------------------------------------------------------------------------------------------------------
-
-
-class Fetched:
-    """What a fetch through a client without a key left behind."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.opened = 0
-        self.slept: list[float] = []
-
-    def open(self) -> IO[bytes]:
-        self.opened += 1
-        return self.path.open("wb")
-
-    def fetch(self, base_url: str, path: str = "/a.png?signature=secret") -> tuple[str | None, int]:
-        with drivers.open_media_client(at(base_url, read_timeout=0.2)) as client:
-            return drivers.stream_to(client, f"{base_url}{path}", self.open, sleep=self.slept.append)
-
-
-@pytest.fixture
-def fetched(tmp_path: Path) -> Fetched:
-    return Fetched(tmp_path / "a.png")
-
-
-def test_a_file_is_fetched_with_its_type_and_size(fetched: Fetched) -> None:
-    content = bytes(range(256)) * 2000
-    with serving(answer(200, content, Content_Type="image/png")) as server:
-        assert fetched.fetch(server.base_url) == ("image/png", len(content))
-    assert fetched.path.read_bytes() == content
-    assert fetched.slept == []
-
-
-@pytest.mark.parametrize("trouble", [hang_up, be_silent, answer(503), answer(200, b"\x89P", length=500)])
-def test_a_file_is_fetched_anew_from_its_start_after_a_failure_that_may_pass(
-    fetched: Fetched, trouble: Callable[[Any], None]
-) -> None:
-    with serving(trouble, answer(200, b"\x89PNG")) as server:
-        assert fetched.fetch(server.base_url) == (None, 4)
-    assert fetched.path.read_bytes() == b"\x89PNG"
-    assert len(fetched.slept) == 1
-
-
-@pytest.mark.parametrize(("status", "tries"), [(403, 1), (404, 1), (410, 1), (500, 4)])
-def test_a_file_that_is_refused_is_not_asked_for_again_and_one_that_fails_is_given_up(
-    fetched: Fetched, status: int, tries: int
-) -> None:
-    with serving(answer(status)) as server, pytest.raises(drivers.MediaFailedError, match=f"answered {status}"):
-        fetched.fetch(server.base_url)
-    assert len(server.requests) == tries
-    assert fetched.opened == 0
-
-
-def test_a_text_in_place_of_a_file_is_refused(fetched: Fetched) -> None:
-    with (
-        serving(answer(200, b"<html>", Content_Type="text/html")) as server,
-        pytest.raises(drivers.MediaFailedError, match="not a file of media"),
-    ):
-        fetched.fetch(server.base_url)
-    assert len(server.requests) == 1
-
-
-def test_what_is_no_url_is_told_at_once(fetched: Fetched) -> None:
-    with pytest.raises(drivers.MediaFailedError, match="InvalidURL"):
-        fetched.fetch("http://127.0.0.1:1", "0:port/" + "x" * 100_000)
-    assert fetched.slept == []
-
-
-@pytest.mark.parametrize("trouble", [answer(403), answer(500), hang_up, answer(200, Content_Type="text/plain")])
-def test_the_query_of_a_signed_url_is_not_in_the_traceback(fetched: Fetched, trouble: Callable[[Any], None]) -> None:
-    with serving(trouble) as server, pytest.raises(drivers.MediaFailedError) as caught:
-        fetched.fetch(server.base_url)
-    assert "/a.png" in str(caught.value)
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------
@@ -522,3 +479,17 @@ def test_the_settings_of_the_endpoint_reach_both_clients() -> None:
     assert blocking == asyncio.run(main())
     assert (blocking[0].connect, blocking[0].read, blocking[2]) == (3.0, 7.0, False)
     assert str(blocking[1]) == "https://gate.example/fal/"
+
+
+def test_the_first_poll_imports_aiohttp_without_holding_up_the_loop() -> None:
+    """The import takes some 300 ms, and every deferred task of the deployment shares the loop."""
+    code = (
+        "import asyncio, sys\n"
+        "from airflow_provider_falinvoke.api.drivers import polling_transport\n"
+        "from tests.support.loop_watch import run_watched\n"
+        "assert 'aiohttp' not in sys.modules\n"
+        "run_watched(asyncio.to_thread(polling_transport))\n"
+        "assert 'aiohttp' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

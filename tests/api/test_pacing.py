@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.api.pacing import MAX_BACKOFF, Gate, PollSchedule, backoff, rejected_pause
+from airflow_provider_falinvoke.api.pacing import MAX_BACKOFF, backoff, rejected_pause
 
 NOW = 1_800_000_000.0
 
@@ -17,34 +17,6 @@ def middle() -> float:
 
 def highest() -> float:
     return 1.0
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "plain"), [(0, 0.5), (1, 0.7), (10, 2.5), (60, 12.5), (147.5, 30.0), (3600, 30.0), (-5, 0.5)]
-)
-def test_a_pause_grows_with_the_age_of_the_job_up_to_the_maximum_and_jitters_by_a_tenth(
-    elapsed: float, plain: float
-) -> None:
-    schedule = PollSchedule()
-    assert schedule.pause(elapsed, middle) == pytest.approx(plain)
-    assert schedule.pause(elapsed, lowest) == pytest.approx(plain * 0.9)
-    assert schedule.pause(elapsed, highest) == pytest.approx(plain * 1.1)
-    assert plain * 0.9 <= schedule.pause(elapsed) <= plain * 1.1
-
-
-def test_a_poll_interval_is_a_fixed_pause_at_any_age() -> None:
-    schedule = PollSchedule.of(5.0, 30.0)
-    assert [schedule.pause(age, middle) for age in (0, 60, 3600)] == [5.0, 5.0, 5.0]
-
-
-def test_a_poll_interval_above_the_maximum_of_growing_pauses_is_kept() -> None:
-    assert PollSchedule.of(120.0, 30.0).pause(0, middle) == 120.0
-
-
-def test_without_a_poll_interval_pauses_grow_up_to_the_given_maximum() -> None:
-    schedule = PollSchedule.of(None, 10.0)
-    assert schedule.pause(0, middle) == 0.5
-    assert schedule.pause(3600, middle) == 10.0
 
 
 @pytest.mark.parametrize(("failures", "plain"), [(0, 0.5), (1, 0.5), (2, 1), (3, 2), (7, 32), (8, 60), (10_000, 60)])
@@ -126,17 +98,3 @@ def test_headers_that_tell_nothing_mean_a_growing_backoff(headers: dict[str, str
 def test_a_retry_after_that_tells_nothing_leaves_the_resets_to_count() -> None:
     headers = {"retry-after": "later", "ratelimit-reset": str(NOW + 5)}
     assert rejected_pause(headers, NOW, 1, lowest) == pytest.approx(5.25)
-
-
-def test_a_gate_lets_some_pass_at_once_and_then_holds_the_rate() -> None:
-    gate = Gate(per_minute=60, at_once=3)
-    assert [gate.reserve(100.0) for _ in range(6)] == [100.0, 100.0, 100.0, 100.0, 101.0, 102.0]
-    assert gate.reserve(200.0) == 200.0
-
-
-def test_a_gate_never_lets_more_pass_than_its_rate_and_its_lead() -> None:
-    gate, now, passed = Gate(per_minute=250, at_once=10), 0.0, []
-    for _ in range(1000):
-        now = gate.reserve(now)
-        passed.append(now)
-    assert max(sum(start <= at < start + 60 for at in passed) for start in passed) <= 250 + 11

@@ -13,7 +13,7 @@ from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Failure as FailureOutcome
 from airflow_provider_falinvoke.api.outcomes import Reply, Resumed, Send, invocation_path, pause_after, words
-from airflow_provider_falinvoke.api.pacing import PollSchedule
+from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -472,46 +472,65 @@ def test_a_change_of_state_is_logged_and_a_poll_is_not(caplog: pytest.LogCapture
 # ---- wait_briefly ---------------------------------------------------------------------------------------------------
 
 
-def wait_briefly(script: Iterable[Answer], until: float, **more: Any) -> Played[Invocation | None]:
-    call = protocol.wait_briefly("r1", submitted_at=T0, until=T0 + until, schedule=more.pop("schedule", STEADY))
-    played = play(call, script, **more)
+def wait_briefly(script: Iterable[Answer], until: float, **more: Any) -> Played[Invocation | float]:
+    given = {"submitted_at": T0, "until": T0 + until, "schedule": more.pop("schedule", STEADY)}
+    started_by = {"started_by": T0 + more.pop("started_by")} if "started_by" in more else {}
+    played = play(protocol.wait_briefly("r1", **given, **started_by), script, **more)
     assert set(played.methods) <= {"GET"}
     return played
 
 
 def test_a_brief_wait_returns_a_job_that_is_soon_completed() -> None:
     played = wait_briefly(itertools.repeat(job(T0 + 1)), until=5.0)
-    assert played.result is not None
+    assert isinstance(played.result, Invocation)
     assert played.result.status is InvocationStatus.COMPLETED
     assert played.times == [0.5, pytest.approx(1.1)]
 
 
-def test_a_brief_wait_ends_as_soon_as_the_next_look_would_come_too_late() -> None:
+def test_a_brief_wait_ends_as_soon_as_the_next_look_would_come_too_late_and_says_when_that_is() -> None:
     played = wait_briefly(itertools.repeat(reply(200, QUEUED)), until=5.0)
-    assert played.result is None
     assert played.now == T0 + played.times[-1], "it does not sit out the rest"
     assert played.times[-1] <= 5.0
+    assert played.result == pytest.approx(played.now + STEADY.pause(played.times[-1]))
 
 
 def test_a_brief_wait_with_no_time_looks_not_at_all() -> None:
     played = wait_briefly([], until=0.4)
-    assert (played.result, played.sends, played.pauses) == (None, [], [])
+    assert (played.result, played.sends, played.pauses) == (T0 + 0.5, [], [])
 
 
 def test_a_brief_wait_may_look_just_at_its_end() -> None:
     assert wait_briefly([reply(200, DONE)], until=0.5).times == [0.5]
 
 
+def test_a_brief_wait_for_a_job_that_has_not_started_in_time_ends_at_once() -> None:
+    """A fast model is not fast for who waits in a queue; a job that is being worked on may be done any moment."""
+    assert wait_briefly(itertools.repeat(reply(200, QUEUED)), until=5.0, started_by=0.9).times == [
+        0.5,
+        pytest.approx(1.1),
+    ]
+    started = {**QUEUED, "status": "IN_PROGRESS"}
+    late = wait_briefly([reply(200, QUEUED), *itertools.repeat(reply(200, started), 9)], until=5.0, started_by=0.9)
+    assert len(late.times) > 4
+
+
 @passing
 def test_a_brief_wait_gives_up_an_api_that_cannot_be_asked(answer: Answer) -> None:
     played = wait_briefly([answer], until=60.0)
-    assert played.result is None
-    assert played.now == T0 + 0.5
+    assert isinstance(played.result, float)
+    assert played.now == T0 + 0.5 < played.result
+
+
+def test_a_brief_wait_does_not_forget_when_the_api_wants_to_be_asked_again() -> None:
+    played = wait_briefly([reply(200, QUEUED), reply(429, {}, retry_after="50")], until=5.0)
+    assert isinstance(played.result, float)
+    assert T0 + 1.1 + 50 <= played.result <= T0 + 1.1 + 51
+    assert played.now == pytest.approx(T0 + 1.1)
 
 
 def test_a_brief_wait_gives_up_at_an_early_404_and_a_lasting_failure() -> None:
-    assert wait_briefly([reply(404)], until=60.0).result is None
-    assert wait_briefly([failure(lasting=True)], until=60.0).result is None
+    assert isinstance(wait_briefly([reply(404)], until=60.0).result, float)
+    assert isinstance(wait_briefly([failure(lasting=True)], until=60.0).result, float)
 
 
 @pytest.mark.parametrize("script", [[failure()] * 2, [reply(429, {}, retry_after="50")] * 2])
@@ -531,7 +550,7 @@ def test_a_brief_wait_raises_for_a_failed_job_and_a_refusal() -> None:
 
 def test_a_brief_wait_that_answers_slowly_ends() -> None:
     played = wait_briefly(itertools.repeat(reply(200, QUEUED)), until=5.0, took=4.0)
-    assert played.result is None
+    assert isinstance(played.result, float)
     assert len(played.sends) == 1
 
 

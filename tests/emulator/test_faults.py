@@ -186,6 +186,21 @@ def test_not_yet_hides_a_job_for_its_first_seconds() -> None:
         assert api.get(request_id).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("value", "flags"), [(None, [True] * 3), ([2], [False, True, False]), ([1, 3, 9], [True, False, True])]
+)
+def test_flag_marks_pictures_for_as_long_as_the_job_is_there(value: Any, flags: list[bool]) -> None:
+    with running() as api:
+        api.emulator.add_fault(Fault("flag", value=value))
+        request_id = api.submit(prompt="x", num_images=3)
+        api.clock.advance(100)
+        for _ in range(2):
+            assert api.get(request_id).json()["output"]["has_nsfw_concepts"] == flags
+        other = api.submit(prompt="x")
+        api.clock.advance(100)
+        assert api.get(other).json()["output"]["has_nsfw_concepts"] == [False]
+
+
 def test_unknown_status_hides_the_result_for_a_number_of_replies() -> None:
     with running() as api:
         request_id = api.submit()
@@ -316,6 +331,9 @@ def test_a_post_that_would_be_refused_is_not_accepted_by_a_fault() -> None:
         ({"kind": "spelling"}, "spelling needs a value"),
         ({"kind": "output_shape", "value": "x"}, "output_shape needs a value"),
         ({"kind": "drop", "value": "x"}, "value must be 'reset'"),
+        ({"kind": "flag", "value": [0]}, "numbers from 1"),
+        ({"kind": "flag", "value": []}, "numbers from 1"),
+        ({"kind": "flag", "value": "all"}, "numbers from 1"),
         ({"kind": "answer", "colour": "red"}, "unknown field 'colour'"),
     ],
 )

@@ -9,7 +9,7 @@ import time
 import wave
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -20,6 +20,14 @@ from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from tests.support.dags import Ran, run_tasks
 from tests.support.execution import Context, Memory, execute, operator
+
+if TYPE_CHECKING:
+    from airflow.sdk.exceptions import TaskDeferred
+else:
+    try:
+        from airflow.sdk.exceptions import TaskDeferred
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
 
@@ -92,7 +100,9 @@ def test_the_result_is_a_plain_dict_with_the_documented_keys(emulator: Emulator)
         "completed_at",
         "seconds",
         "output",
+        "flagged",
         "files",
+        "manifest",
         "estimated_cost",
     ]
     assert json.loads(json.dumps(result)) == result
@@ -107,7 +117,8 @@ def test_inline_files_stay_out_of_xcom(emulator: Emulator, tmp_path: Path) -> No
     result = ran.results["draw"]
     assert len(json.dumps(result)) < 2000
     assert result["output"]["images"][0]["url"].startswith("<inline image/png")
-    with Image.open(tmp_path / f"{result['request_id']}-1.png") as picture:
+    assert result["files"][0]["source_url"] == "inline"
+    with Image.open(next(tmp_path.rglob("*-1.png"))) as picture:
         assert picture.format == "PNG"
 
 
@@ -125,6 +136,9 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         tags={"dag": "{{ dag.dag_id[:4] }}"},
         fal_conn_id="{{ 'falinvoke_default' }}",
         output_path=tmp_path.as_uri() + "/{{ 'sub' }}",
+        file_name="{{ 'made' }}/{number}{extension}",
+        max_file_size="{{ 10 ** 6 }}",
+        download_timeout="{{ 60 }}",
         defer_after="{{ 0 }}",
         poll_interval="{{ 0.05 }}",
         max_poll_interval="{{ 1 }}",
@@ -141,7 +155,7 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         **SMALL,
     }
     assert job.tags == [{"key": "dag", "value": "test"}]
-    assert len(list((tmp_path / "sub").glob("*.png"))) == 2
+    assert sorted(path.name for path in (tmp_path / "sub" / "made").iterdir()) == ["1.png", "2.png"]
     (arguments,) = ran.deferred
     assert (arguments["poll_interval"], arguments["max_poll_interval"]) == (0.05, 1.0)
     assert arguments["deadline"] - arguments["submitted_at"] == pytest.approx(60)
@@ -185,6 +199,9 @@ def test_a_template_that_yields_a_dict_works_with_native_objects(emulator: Emula
         ({"defer_after": "{{ none }}"}, "defer_after"),
         ({"poll_interval": "often"}, "poll_interval"),
         ({"max_poll_interval": "inf"}, "max_poll_interval"),
+        ({"file_name": "{{ 'nosuch' }}/{number}.png"}, "file_name"),
+        ({"max_file_size": "{{ 'much' }}"}, "max_file_size"),
+        ({"download_timeout": "{{ none }}"}, "download_timeout"),
         ({"fal_conn_id": "no_such_connection"}, "no_such_connection"),
     ],
     ids=lambda value: str(value)[:50],
@@ -214,7 +231,7 @@ def test_mapped_inputs_are_one_post_each(emulator: Emulator, tmp_path: Path) -> 
     made = [emulator.jobs[ran.results[f"draw[{index}]"]["request_id"]] for index in range(3)]
     assert [job.input["prompt"] for job in made] == ["a", "b", "c"]
     assert len(emulator.posts()) == 3
-    assert len(list(tmp_path.iterdir())) == 3
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["0", "1", "2"], "by their map index"
 
 
 @pytest.mark.parametrize("defer_after", [0, 5], ids=["deferred", "on the worker"])
@@ -229,9 +246,10 @@ def test_pictures_come_home_as_real_files_and_the_key_stays_away(
     )
     request_id = only_post(emulator)
     files = ran.results["draw"]["files"]
-    assert [file["path"] for file in files] == [f"{tmp_path.as_uri()}/{request_id}-{n}.png" for n in (1, 2)]
-    for number, file in enumerate(files, start=1):
-        path = tmp_path / f"{request_id}-{number}.png"
+    paths = sorted(tmp_path.rglob("*.png"))
+    assert [file["path"] for file in files] == [path.as_uri() for path in paths]
+    for number, (file, path) in enumerate(zip(files, paths, strict=True), start=1):
+        assert path.name == f"{request_id}-{number}.png"
         with Image.open(path) as picture:
             assert (picture.format, picture.size) == ("PNG", (64, 64))
         assert file["size"] == path.stat().st_size
@@ -250,7 +268,8 @@ def test_sounds_come_home_as_real_files(
 ) -> None:
     ran = run(model_id, input=given, output_path=tmp_path.as_uri())
     assert ran.state == "success", ran.errors
-    with wave.open(str(tmp_path / f"{only_post(emulator)}-1.wav")) as sound:
+    (path,) = tmp_path.rglob(f"{only_post(emulator)}-1.wav")
+    with wave.open(str(path)) as sound:
         assert sound.getnframes() > 0
     assert emulator.leaks == []
 
@@ -431,6 +450,32 @@ def test_near_its_deadline_the_worker_waits_itself(emulator: Emulator, monkeypat
     assert time.monotonic() - started < 3
 
 
+def deferred_by(one: FalInvokeOperator) -> dict[str, Any]:
+    """Execute until the task defers; return its trigger's keyword arguments."""
+    with pytest.raises(TaskDeferred) as caught:
+        execute(one, Context())
+    kwargs: dict[str, Any] = caught.value.trigger.serialize()[1]
+    return kwargs
+
+
+def test_a_job_that_does_not_start_holds_the_worker_for_a_second_even_if_its_model_is_fast(emulator: Emulator) -> None:
+    """A slot for 5 s would be a twelfth of a job of 60 s."""
+    deferred_by(operator(poll_interval=None))
+    assert len(emulator.gets()) == 2
+
+
+def test_a_job_of_a_model_that_is_not_known_to_be_fast_is_looked_at_once(emulator: Emulator) -> None:
+    deferred_by(operator(model_id=AUDIO, tags={"emulator-duration": "60"}, poll_interval=None))
+    assert len(emulator.gets()) == 1
+
+
+def test_a_deferred_wait_begins_when_the_api_wants_to_be_asked_again(emulator: Emulator) -> None:
+    emulator.add_fault(Fault("answer", on="get", status=429, headers={"retry-after": "40"}))
+    arguments = deferred_by(operator())
+    assert 40 <= arguments["first_look_at"] - arguments["submitted_at"] < 60
+    assert len(emulator.gets()) == 1
+
+
 def test_nothing_is_looked_up_in_init() -> None:
     """A DAG file is parsed again and again."""
     one = operator(fal_conn_id="no_such_connection")
@@ -455,7 +500,7 @@ def test_a_retry_takes_the_paid_job_up_again(emulator: Emulator, tmp_path: Path)
     assert (ran.state, ran.tries["draw"]) == ("success", 2)
     request_id = next(iter(emulator.jobs))
     assert len(emulator.posts()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [f"{request_id}-1.png"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{request_id}-1.png"]
 
 
 @remembers

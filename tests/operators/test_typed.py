@@ -22,6 +22,7 @@ from airflow_provider_falinvoke.operators.speech import FalSpeechOperator
 from airflow_provider_falinvoke.operators.typed import TypedInputOperator, is_literal
 from tests.support.dags import run_tasks
 from tests.support.execution import Context, execute
+from tests.support.metadata import rendered_fields
 
 IMAGE, AUDIO, SPEECH = FalImageOperator, FalAudioOperator, FalSpeechOperator
 OPERATORS: list[type[TypedInputOperator]] = [IMAGE, AUDIO, SPEECH]
@@ -75,18 +76,6 @@ def can_be_rendered(changes: dict[str, Any]) -> bool:
 
 def make(cls: type[TypedInputOperator], **changes: Any) -> TypedInputOperator:
     return cls(**{"task_id": "make_it", **LEAST[cls], **changes})
-
-
-def rendered_fields(dag_id_of: str) -> dict[str, Any]:
-    """Return what Airflow's view of rendered templates shows of the last run of a task."""
-    from airflow.models.renderedtifields import RenderedTaskInstanceFields
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    wanted = select(RenderedTaskInstanceFields).where(RenderedTaskInstanceFields.task_id == dag_id_of)
-    with create_session() as session:
-        (shown,) = session.scalars(wanted)
-        return dict(shown.rendered_fields)
 
 
 _names = (f"made_{number}" for number in itertools.count(1))

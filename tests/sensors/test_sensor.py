@@ -64,7 +64,8 @@ def test_a_job_that_is_done_is_one_get_and_no_deferral(
     assert (ran.state, ran.deferred) == ("success", []), ran.errors
     assert ran.results["await"]["request_id"] == request_id
     assert len(emulator.gets()) == 1
-    with Image.open(tmp_path / f"{request_id}-1.png") as picture:
+    (path,) = tmp_path.rglob(f"{request_id}-1.png")
+    with Image.open(path) as picture:
         assert picture.format == "PNG"
     assert emulator.leaks == []
 
@@ -78,6 +79,9 @@ def test_a_job_that_takes_a_while_is_awaited(mode: dict[str, Any], emulator: Emu
     ends_at = emulator.jobs[request_id].ends_at
     assert len([poll for poll in emulator.gets() if poll.at >= ends_at]) == 2
     assert len(ran.deferred) == (1 if "mode" not in mode else 0)
+    for arguments in ran.deferred:
+        # The pauses between looks go by the job's age, and not by the sensor's.
+        assert arguments["submitted_at"] == pytest.approx(emulator.jobs[request_id].created_at, abs=0.001)
     assert len(emulator.posts()) == 1
 
 
@@ -169,11 +173,14 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         "{{ '" + request_id + "' }}",
         fal_conn_id="{{ 'falinvoke_default' }}",
         output_path=tmp_path.as_uri() + "/{{ 'sub' }}",
+        file_name="{{ 'made' }}-{number}{extension}",
+        max_file_size="{{ 10 ** 6 }}",
+        download_timeout="{{ 60 }}",
         poll_interval="{{ 0.05 }}",
         max_poll_interval="{{ 1 }}",
     )
     assert ran.state == "success", ran.errors
-    assert len(list((tmp_path / "sub").iterdir())) == 1
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["made-1.png"]
     assert ran.deferred[0]["poll_interval"] == 0.05
 
 

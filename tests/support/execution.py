@@ -16,6 +16,7 @@ class Context(dict[str, Any]):
 
     max_tries = 0
     map_index = -1
+    dag_id, run_id, task_id = "the_dag", "the_run", "draw"
 
     def __init__(self) -> None:
         super().__init__(ti=self)

@@ -38,6 +38,15 @@ def is_local(host: object) -> bool:
         return False
 
 
+def is_number(host: object) -> bool:
+    """Whether a host is written as a number, in any of the resolver's notations: nobody is asked about it."""
+    try:
+        socket.inet_aton(host.decode() if isinstance(host, bytes) else str(host))
+    except OSError:
+        return ":" in str(host)
+    return True
+
+
 @contextmanager
 def forbid_network() -> Iterator[Guard]:
     """Refuse to connect to, or to look up, any host but this one; ``*.invalid`` does not exist, as RFC 2606 says."""
@@ -60,7 +69,7 @@ def forbid_network() -> Iterator[Guard]:
         if str(host.decode() if isinstance(host, bytes) else host).endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         # Airflow looks up this machine's own name, to say where a task ran.
-        if not is_local(host) and host != socket.gethostname():
+        if not is_local(host) and not is_number(host) and host != socket.gethostname():
             guard.refuse(host)
         return getaddrinfo(host, *args, **kwargs)
 

@@ -1,0 +1,54 @@
+"""What a task's job will cost, and whether that is too much: an operator's prices, or its connection's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
+from airflow_provider_falinvoke.completion import amount_of
+from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+
+log = logging.getLogger(__name__)
+
+
+def check_cost(request: InvokeRequest, prices: Any, max_cost: float | str | None, hook: FalInvokeHook) -> None:
+    """Refuse a job that is too dear, before anything is sent.
+
+    :param prices: by model_id; None takes the connection's.
+    :param max_cost: the most that it may cost; None for any cost.
+    :raises FalInvokeInputError: it is estimated to cost more, or there is no estimate to compare.
+    """
+    cost = estimate(request, _prices(prices, hook))
+    if cost is not None:
+        log.info("Estimated cost: %.6g", cost)
+    if max_cost is None:
+        return
+    limit = amount_of("max_cost", max_cost)
+    if cost is None:
+        raise FalInvokeInputError(
+            f"max_cost is set, but what a job of {request.model_id} costs is not known; nothing was sent. Give its "
+            "price in prices, or in the connection's extra."
+        )
+    if cost > limit:
+        raise FalInvokeInputError(
+            f"The job would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
+        )
+
+
+def estimated_cost(model_id: Any, input: Any, prices: Any, hook: FalInvokeHook) -> float | None:
+    """Return what a job that is done was estimated to cost; None where that is not known."""
+    try:
+        known = _prices(prices, hook)
+        return estimate(InvokeRequest.build(model_id, input), known) if known else None
+    except FalInvokeError as error:
+        # The job is done: what its parameters would render to by now is not worth its result.
+        log.warning("The cost cannot be estimated any more: %s", error)
+        return None
+
+
+def _prices(prices: Any, hook: FalInvokeHook) -> Mapping[str, Price]:
+    return hook.endpoint.extra.prices if prices is None else read_prices(prices)

@@ -1,0 +1,47 @@
+"""Results on stdout, in the formats that Airflow's own commands have."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.cli.simple_table import AirflowConsole
+from rich.markup import escape
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print rows of the same columns.
+
+    :param output: ``json``, ``yaml``, ``table`` or ``plain``.
+    """
+    if output == "json":
+        _print_json(rows)
+    else:
+        texts = [{name: _text(value, output) for name, value in row.items()} for row in rows]
+        AirflowConsole().print_as(texts, output)
+
+
+def print_document(document: Any, output: str) -> None:
+    """Print the API's reply: as it came in JSON and YAML, as a row for each of its fields otherwise."""
+    if output == "yaml":
+        AirflowConsole().print_as_yaml(document)
+    elif output == "json" or not isinstance(document, dict):
+        _print_json(document)
+    else:
+        print_rows([{"field": name, "value": value} for name, value in document.items()], output)
+
+
+def _print_json(data: Any) -> None:
+    # AirflowConsole would turn numbers into texts.
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _text(value: Any, output: str) -> Any:
+    if output == "yaml":
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ", ".join(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escape(text) if output == "table" else text

@@ -1,0 +1,1 @@
+"""Decorators: TaskFlow functions that say what to make."""

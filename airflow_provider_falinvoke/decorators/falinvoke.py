@@ -1,0 +1,125 @@
+"""``@task.fal_invoke``: a function says what to make, and its task has it made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
+from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
+from airflow.sdk.definitions.context import context_merge
+
+from airflow_provider_falinvoke._compat import determine_kwargs
+from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.completion import failing_for_good
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+_REQUEST = frozenset(("model_id", "input", "tags"))
+
+
+class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
+    """Call a function for the request, once a try, and submit what it returns."""
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *FalInvokeOperator.template_fields)
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        **FalInvokeOperator.template_fields_renderers,
+    }
+    custom_operator_name = "@task.fal_invoke"
+    overwrite_rtif_after_execution = True
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        model_id: str | XComArg | None = None,
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            model_id=model_id or "",
+            input=SET_DURING_EXECUTION,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Ask the function for the request, then do as the operator does."""
+        context_merge(context, self.op_kwargs)
+        kwargs = determine_kwargs(self.python_callable, self.op_args, context)
+        returned = self.python_callable(*self.op_args, **kwargs)
+        with failing_for_good():
+            self._take(returned)
+        return super().execute(context)
+
+    def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> NoReturn:
+        """Defer, and take the request along: the function is not called again."""
+        request = json.loads(self._request().body())
+        super().defer(kwargs={**(kwargs or {}), "request": request}, **how)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume with the request that was submitted."""
+        kwargs = dict(next_kwargs or {})
+        # dag.test() keeps nothing but the trigger's event.
+        if request := kwargs.pop("request", None):
+            self._take(request)
+        return super().resume_execution(next_method, kwargs, context)
+
+    def _take(self, returned: Any) -> None:
+        """Read what the function returned: a request, an input, or a prompt."""
+        if _is_request(returned):
+            self.model_id = returned.get("model_id") or self.model_id
+            self.tags = returned.get("tags") or self.tags
+            returned = returned["input"]
+        if isinstance(returned, str):
+            speaks = issubclass(input_type(str(self.model_id)), SpeechInput)
+            returned = {"text" if speaks else "prompt": returned}
+        if not isinstance(returned, Mapping):
+            raise FalInvokeInputError(
+                f"The function of the task {self.task_id!r} returned {returned!r}; nothing was sent. It must return a "
+                "prompt, a dict for input, or a request: a dict of model_id, input and tags."
+            )
+        if not self.model_id:
+            raise FalInvokeInputError(
+                f"No model_id for the task {self.task_id!r}; nothing was sent. Give it to @task.fal_invoke, or let "
+                "the function return it in a request."
+            )
+        self.input = dict(returned)
+
+
+def _is_request(returned: Any) -> bool:
+    """Whether it is a whole request, and not the input of a model that has a field ``input``."""
+    if not isinstance(returned, Mapping) or "input" not in returned or not returned.keys() <= _REQUEST:
+        return False
+    return "model_id" in returned or isinstance(returned["input"], Mapping)
+
+
+def fal_invoke_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> TaskDecorator:
+    """Turn a function into a task that has made what the function says: ``@task.fal_invoke(model_id=…)``.
+
+    The function returns a prompt (for a documented speech model, the text), a dict for ``input``, or a whole request: a
+    dict of ``model_id``, ``input`` and ``tags``. It is called once a try, and not again after a deferral. A retry
+    compares what it returns then with what was submitted: something else is another request, and another job.
+
+    :param python_callable: the function.
+    :param multiple_outputs: whether to push each key of the result as an XCom of its own too.
+    :param kwargs: the parameters of :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` but
+        ``input``; ``model_id`` may be left to the function.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=_FalInvokeDecoratedOperator,
+        **kwargs,
+    )

@@ -1,0 +1,225 @@
+"""Save the files of a completed job: each fetched, recognised, named and stored, several at once."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
+
+from airflow_provider_falinvoke.api.downloads import DEFAULT_MAX_BYTES, DEFAULT_SECONDS, Downloader
+from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.transfer import MediaFailedError
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeFlaggedError,
+    FalInvokeMediaError,
+    FalInvokeMediaGoneError,
+)
+from airflow_provider_falinvoke.media.find import Media, find_media
+from airflow_provider_falinvoke.media.intake import Intake
+from airflow_provider_falinvoke.media.manifest import MediaFile
+from airflow_provider_falinvoke.media.naming import FileName, Place
+from airflow_provider_falinvoke.media.store import Folder
+
+log = logging.getLogger(__name__)
+
+FlagPolicy = Literal["keep", "fail", "skip"]
+#: Files of one job that are fetched at the same time.
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where and how files are kept; what operators, sensors and the hook have in common.
+
+    :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None leaves the files where they
+        are.
+    :param file_name: how they are named in it.
+    :param place: what is named after Airflow.
+    :param manifest: whether to write the result beside them, as JSON.
+    :param max_file_size: bytes; a larger file is refused.
+    :param download_timeout: seconds for one file, all tries together.
+    :param on_flagged: what to do about files that the model's safety checker flagged: ``keep`` them like others,
+        ``fail`` and save none, or ``skip`` them alone.
+    """
+
+    output_path: str | None = None
+    file_name: FileName = field(default_factory=FileName)
+    place: Place = field(default_factory=Place)
+    manifest: bool = False
+    max_file_size: int = DEFAULT_MAX_BYTES
+    download_timeout: float = DEFAULT_SECONDS
+    on_flagged: FlagPolicy = "keep"
+
+    def check_folder(self) -> None:
+        """Make sure that files can be kept, before a job is paid.
+
+        :raises FalInvokeMediaError: they cannot.
+        """
+        if not self.output_path:
+            return
+        try:
+            Folder(self.output_path).check()
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeMediaError(
+                f"output_path {self.output_path} cannot be written to: {error}. Nothing was submitted, and nothing is "
+                "paid."
+            ) from error
+
+
+def flagged_numbers(found: Sequence[Media]) -> list[int]:
+    """Return which files of an output are flagged, from 1."""
+    return [number for number, media in enumerate(found, start=1) if media.flagged]
+
+
+def refuse_flagged(invocation: Invocation, found: Sequence[Media], policy: FlagPolicy) -> None:
+    """Do nothing unless flagged files are to end the task.
+
+    :raises FalInvokeFlaggedError: there are some, and ``policy`` is ``fail``.
+    """
+    if policy == "fail" and (flagged := flagged_numbers(found)):
+        numbers = ", ".join(map(str, flagged))
+        raise FalInvokeFlaggedError(
+            f"The job is completed and paid, but the model's safety checker flagged its files {numbers} (of "
+            f"{len(found)}) and on_flagged is 'fail': none was saved. {_by_hand(invocation)}",
+            request_id=invocation.request_id,
+        )
+
+
+def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -> list[MediaFile]:
+    """Bring the files of ``invocation`` into the folder of ``saving``; see the hook's method."""
+    found = find_media(invocation.output)
+    if not found:
+        keys = sorted(invocation.output) if isinstance(invocation.output, dict) else type(invocation.output).__name__
+        raise FalInvokeMediaGoneError(
+            f"The job is completed and paid, but its output names no file; it holds: {keys}. To look at it: "
+            f"{_by_hand(invocation)}",
+            request_id=invocation.request_id,
+        )
+    refuse_flagged(invocation, found, saving.on_flagged)
+    wanted = [
+        (number, media)
+        for number, media in enumerate(found, start=1)
+        if not (media.flagged and saving.on_flagged == "skip")
+    ]
+    try:
+        return _save_all(wanted, invocation, saving, downloader)
+    except Exception as error:  # each storage has errors of its own, and the job is paid whatever they are
+        kind, advice = FalInvokeMediaError, _by_hand(invocation)
+        if isinstance(error, MediaFailedError) and error.gone:
+            kind, advice = FalInvokeMediaGoneError, "A retry asks for new URLs; clearing the task pays for a new job."
+        raised = kind(
+            f"The job is completed and paid, but a file could not be saved to {saving.output_path}: {error}. {advice}",
+            request_id=invocation.request_id,
+        )
+        raised.may_pass = not (isinstance(error, MediaFailedError) and error.lasting)
+        raise raised from error
+
+
+def save_manifest(result: dict[str, Any], saving: Saving) -> dict[str, Any]:
+    """Write a task's result beside its files, and return it with the path of that in it.
+
+    :raises FalInvokeMediaError: it could not be written.
+    """
+    assert saving.output_path, "there are files that it describes"
+    name = saving.file_name.render(saving.place, request_id=result["request_id"], number="manifest", extension=".json")
+    try:
+        folder = Folder(saving.output_path)
+        result = {**result, "manifest": folder.path_of(name)}
+        document = json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8", "replace")
+        folder.write(name, document, "application/json")
+    except Exception as error:  # each storage has errors of its own
+        raise FalInvokeMediaError(
+            f"The job is completed and paid, and its files are saved, but not their manifest: {error}",
+            request_id=result["request_id"],
+        ) from error
+    return result
+
+
+def _save_all(
+    wanted: list[tuple[int, Media]], invocation: Invocation, saving: Saving, downloader: Downloader
+) -> list[MediaFile]:
+    if not wanted:
+        return []
+    assert saving.output_path, "the caller wants the files"
+    # Here and not in the threads, which must not look a connection up.
+    save = partial(_save_one, invocation, saving, Folder(saving.output_path), downloader)
+    with ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="falinvoke-download") as pool:
+        futures = [pool.submit(save, number=number, media=media) for number, media in wanted]
+        try:
+            for ended in wait(futures, return_when=FIRST_EXCEPTION).done:
+                ended.result()
+            return [future.result() for future in futures]
+        except BaseException:
+            downloader.stop()
+            for future in futures:
+                future.cancel()
+            raise
+
+
+def _save_one(
+    invocation: Invocation, saving: Saving, folder: Folder, downloader: Downloader, *, number: int, media: Media
+) -> MediaFile:
+    def name_of(extension: str) -> str:
+        return saving.file_name.render(
+            saving.place, request_id=invocation.request_id, number=number, extension=extension
+        )
+
+    with closing(Intake(folder, name_of, media.content_type)) as intake:
+        try:
+            if media.inline:
+                _decode(media.url, intake, saving.max_file_size)
+            else:
+                downloader.fetch(media.url, intake)
+            taken = intake.finish()
+        except MediaFailedError as error:
+            raise MediaFailedError(f"{media.source[:200]}: {error}", gone=error.gone, lasting=error.lasting) from None
+    seed = invocation.output.get("seed") if isinstance(invocation.output, dict) else None
+    file = MediaFile(
+        path=folder.path_of(taken.name),
+        size=taken.size,
+        sha256=taken.sha256,
+        content_type=taken.kind.content_type,
+        **asdict(taken.measures),
+        number=number,
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        flagged=media.flagged,
+        source_url=media.source,
+        model_id=invocation.model_id,
+        request_id=invocation.request_id,
+        created_at=invocation.created_at,
+        completed_at=invocation.completed_at,
+        saved_at=datetime.now(timezone.utc),
+    )
+    log.info("Saved %s (%s, %d bytes)", file.path, file.content_type, file.size)
+    return file
+
+
+def _decode(uri: str, intake: Intake, max_bytes: int) -> None:
+    """Take in the file that is in a ``data:`` URI.
+
+    :raises MediaFailedError: it is none, or too large.
+    """
+    head, _, payload = uri.removeprefix("data:").partition(",")
+    data = unquote_to_bytes(payload)
+    if head.endswith(";base64"):
+        try:
+            data = base64.b64decode(data)
+        except binascii.Error as error:
+            raise MediaFailedError(f"it is not base64 ({error})") from None
+    if len(data) > max_bytes:
+        raise MediaFailedError(f"it is larger than {max_bytes} bytes (max_file_size)", lasting=True)
+    intake.write(data)
+
+
+def _by_hand(invocation: Invocation) -> str:
+    return by_hand(invocation.request_id) if invocation.request_id else "The API gave no request_id to ask by."

@@ -1,0 +1,497 @@
+"""The gate: when a request may go, by stepped time alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import random
+import threading
+from typing import NamedTuple
+
+import pytest
+
+from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api.gate import IN_FLIGHT, LONGEST_WAIT, PROBES, SPACING, Gate, gated
+from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
+from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
+from airflow_provider_falinvoke.api.schedule import PollSchedule
+from tests.api.play import T0, failure, play, reply
+from tests.support.simulation import START, Simulation
+
+GET = Send("GET", "/x")
+
+
+def told(left: float, seconds: float, *, at: float = T0, limit: float = 250, status: int = 200) -> Reply:
+    """Return a reply whose headers say that so many requests are left for so many seconds."""
+    headers = {"ratelimit-limit": limit, "ratelimit-remaining": left, "ratelimit-reset": at + seconds}
+    return Reply(status, {name: str(value) for name, value in headers.items()}, b"", at)
+
+
+def heard(gate: Gate, outcome: Outcome, *, at: float = T0) -> None:
+    """Send one request that is answered so."""
+    with gate.turn(at) as turn:
+        assert turn.opens_at(at) == at
+        turn.heard(outcome)
+
+
+def sure(gate: Gate | None = None) -> Gate:
+    """Return a gate that has heard that the replies say nothing about a quota."""
+    gate = gate or Gate()
+    heard(gate, Reply(200, {}, b"", T0))
+    return gate
+
+
+def times(gate: Gate, count: int, *, now: float, answer: Reply | None = None) -> list[float]:
+    """Send so many requests one after the other, each as soon as it may go; return when they went."""
+    went = []
+    for _ in range(count):
+        with gate.turn(now) as turn:
+            while (at := turn.opens_at(now)) > now:
+                now = at
+            went.append(now)
+            if answer is not None:
+                turn.heard(answer)
+    return went
+
+
+# ---- whose turn it is -----------------------------------------------------------------------------------------------
+
+
+def test_a_request_on_a_free_gate_goes_at_once() -> None:
+    with Gate().turn(T0) as turn:
+        assert turn.opens_at(T0) == T0
+
+
+def test_the_first_due_is_the_first_served_whoever_asked_first() -> None:
+    gate = Gate()
+    with gate.turn(T0 + 2) as later, gate.turn(T0 + 1) as sooner:
+        assert later.opens_at(T0 + 5) > T0 + 5
+        assert sooner.opens_at(T0 + 5) == T0 + 5
+        assert later.opens_at(T0 + 5 + SPACING) == T0 + 5 + SPACING
+
+
+def test_of_two_that_were_due_at_one_moment_the_one_that_came_first_goes_first() -> None:
+    gate = Gate()
+    with gate.turn(T0) as first, gate.turn(T0) as second:
+        assert second.opens_at(T0) > T0
+        assert first.opens_at(T0) == T0
+
+
+def test_who_leaves_the_queue_holds_up_nobody() -> None:
+    gate = Gate()
+    with gate.turn(T0) as patient:
+        with gate.turn(T0 - 1):
+            assert patient.opens_at(T0) > T0
+        assert patient.opens_at(T0) == T0
+
+
+def test_a_hundred_requests_of_one_moment_are_kept_apart() -> None:
+    went = times(sure(), 100, now=T0 + 1)
+    assert [after - before for before, after in itertools.pairwise(went)] == [pytest.approx(SPACING)] * 99
+
+
+def test_no_more_are_in_flight_than_get_answers_sooner() -> None:
+    gate, now = sure(), T0
+    flying = []
+    for _ in range(IN_FLIGHT):
+        now += SPACING
+        turn = gate.turn(now).__enter__()
+        assert turn.opens_at(now) == now
+        flying.append(turn)
+    with gate.turn(now) as waiting:
+        assert waiting.opens_at(now + 5) > now + 5
+        flying[3].__exit__(None, None, None)  # it failed: no reply was heard
+        assert waiting.opens_at(now + 6) == now + 6
+
+
+def test_threads_may_share_a_gate() -> None:
+    """A batch submits from a few threads."""
+    gate, went, tick = sure(Gate(per_minute=1e6, per_hour=1e6)), [], itertools.count(1)
+
+    def send_some() -> None:
+        for _ in range(100):
+            with gate.turn(T0) as turn:
+                while (at := turn.opens_at(now := T0 + next(tick))) > now:
+                    pass
+                went.append(at)
+                turn.heard(told(100, 60, at=now))
+
+    threads = [threading.Thread(target=send_some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(went) == 800
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 1e9) == T0 + 1e9
+
+
+# ---- the connection's own quota -------------------------------------------------------------------------------------
+
+
+def within(went: list[float], seconds: float) -> int:
+    """Return the most requests in any so many seconds."""
+    return max(sum(start <= at < start + seconds for at in went[place:]) for place, start in enumerate(went))
+
+
+def test_without_headers_a_connection_never_sends_more_than_its_quota_in_any_minute() -> None:
+    """The API's minute may begin at any moment of ours."""
+    went = times(sure(), 2000, now=T0)
+    assert 240 <= within(went, 60) <= 251
+
+
+def test_nor_more_than_its_quota_in_any_hour() -> None:
+    went = times(sure(Gate(per_minute=100, per_hour=300)), 1000, now=T0)
+    assert 290 <= within(went, 3600) <= 301
+
+
+def test_half_of_a_quota_may_go_as_fast_as_it_comes_and_the_rest_is_spread() -> None:
+    went = times(sure(Gate(per_minute=40, per_hour=5000)), 38, now=T0 + 1)
+    gaps = [after - before for before, after in itertools.pairwise(went)]
+    assert gaps[:17] == [pytest.approx(SPACING)] * 17
+    assert all(2.5 < gap < 3.1 for gap in gaps[19:])
+    assert went[-1] < T0 + 60
+
+
+def test_a_quota_that_the_connection_changes_counts_from_the_next_window_on() -> None:
+    gate = sure(Gate(per_minute=10, per_hour=5000))
+    gate.set_quota(1000, 5000)
+    assert within(times(gate, 300, now=T0 + 60), 60) >= 290
+
+
+# ---- what the replies say -------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_spread_over_the_time_until_the_reset_with_a_little_for_others() -> None:
+    gate = Gate()
+    heard(gate, told(60, 100))
+    went = times(gate, 50, now=T0)
+    gaps = {round(after - before, 6) for before, after in itertools.pairwise(went)}
+    assert gaps == {2.0}  # 50 of 60 in 100 s: a twenty-fifth of 250 is for others
+    assert went[-1] == pytest.approx(T0 + 100)
+
+
+def test_where_only_the_reserve_is_left_nobody_goes_until_the_reset() -> None:
+    gate = Gate()
+    heard(gate, told(10, 40))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 1) == T0 + 40
+        assert turn.opens_at(T0 + 40) == T0 + 40
+
+
+@pytest.mark.parametrize("prefix", ["ratelimit-{}", "x-ratelimit-{}-requests"])
+def test_both_families_of_headers_are_read(prefix: str) -> None:
+    gate = Gate()
+    headers = {prefix.format("limit"): "250", prefix.format("remaining"): "0", prefix.format("reset"): str(T0 + 40)}
+    heard(gate, Reply(200, headers, b"", T0))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 1) == T0 + 40
+
+
+def test_what_others_have_spent_slows_this_process_down() -> None:
+    gate = Gate()
+    heard(gate, told(60, 100))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 2) == T0 + 2
+        turn.heard(told(20, 98, at=T0 + 2))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 3) == pytest.approx(T0 + 2 + 98 / 10)
+
+
+def test_a_reply_that_comes_late_does_not_bring_back_what_was_spent_since() -> None:
+    gate = Gate()
+    heard(gate, told(20, 100))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 10) == T0 + 10
+        turn.heard(told(200, 90, at=T0 + 10))
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 11) == pytest.approx(T0 + 10 + 90 / 9)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"ratelimit-remaining": "0"},
+        {"ratelimit-remaining": "0", "ratelimit-reset": "0"},
+        {"ratelimit-remaining": "0", "ratelimit-reset": str(T0 - 1)},
+        {"ratelimit-remaining": "0", "ratelimit-reset": "soon"},
+        {"ratelimit-remaining": "none", "ratelimit-reset": str(T0 + 50)},
+        {"ratelimit-remaining": "nan", "ratelimit-reset": "inf"},
+    ],
+)
+def test_headers_that_tell_nothing_leave_the_connections_own_quota(headers: dict[str, str]) -> None:
+    gate = Gate()
+    heard(gate, Reply(200, headers, b"", T0))
+    assert times(gate, 20, now=T0 + 1)[-1] == pytest.approx(T0 + 1 + 19 * SPACING)
+
+
+def test_headers_without_a_limit_still_say_what_is_left() -> None:
+    gate = Gate()
+    heard(gate, Reply(200, {"ratelimit-remaining": "1", "ratelimit-reset": str(T0 + 50)}, b"", T0))
+    assert times(gate, 2, now=T0 + 1) == [pytest.approx(T0 + 1), pytest.approx(T0 + 50)]
+
+
+@pytest.mark.parametrize("at_the_start", [True, False], ids=["at the start", "after a reset"])
+def test_only_a_few_go_while_nobody_knows_what_is_left(at_the_start: bool) -> None:
+    """Every process that shares the token begins its new window at the same moment."""
+    gate, now = Gate(), T0
+    if not at_the_start:
+        heard(gate, told(5, 60))
+        now = T0 + 60
+    turns = [gate.turn(now).__enter__() for _ in range(PROBES + 3)]
+    for turn in turns[:PROBES]:
+        assert turn.opens_at(now) == now
+        now += 2 * SPACING
+    assert turns[PROBES].opens_at(now) > now
+    turns[0].heard(told(240, 60, at=now))
+    for turn in turns[PROBES:]:
+        assert turn.opens_at(now) == now
+        now += 2 * SPACING
+
+
+def test_a_key_that_is_new_begins_anew() -> None:
+    gate = Gate()
+    heard(gate, told(0, 3000, status=429))
+    gate.forget()
+    with gate.turn(T0) as turn:
+        assert turn.opens_at(T0 + 1) == T0 + 1
+
+
+# ---- 429 ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rejection_closes_the_gate_for_everyone_until_the_api_wants_to_be_asked_again() -> None:
+    gate = sure()
+    with gate.turn(T0) as one, gate.turn(T0 + 1) as other:
+        assert one.opens_at(T0 + 2) == T0 + 2
+        one.heard(Reply(429, {"retry-after": "30"}, b"", T0 + 2))
+        assert T0 + 32 <= other.opens_at(T0 + 3) <= T0 + 32.5
+        assert other.opens_at(T0 + 33) == T0 + 33
+
+
+def test_a_rejection_without_a_hint_closes_it_longer_each_time() -> None:
+    gate, now, closed = sure(), T0, []
+    for _ in range(6):
+        with gate.turn(now) as turn:
+            now = turn.opens_at(now + 100)
+            turn.heard(Reply(429, {}, b"", now))
+        with gate.turn(now) as turn:
+            closed.append(turn.opens_at(now) - now)
+    assert closed[-1] > 10 * closed[0]
+
+
+# ---- a call behind a gate -------------------------------------------------------------------------------------------
+
+
+def steps(*given: Send | Pause) -> Call[list[Outcome]]:
+    outcomes = []
+    for step in given:
+        outcomes.append((yield step))
+    return outcomes
+
+
+def test_a_gated_call_does_the_same_and_waits_for_its_turns() -> None:
+    gate = Gate()
+    heard(gate, told(20, 100))
+    played = play(gated(steps(GET, Pause(T0 + 5), GET), gate), [reply(200), reply(503)])
+    assert played.times == [pytest.approx(10), pytest.approx(20)]
+    assert [type(outcome) for outcome in played.result] == [Reply, Resumed, Reply]
+
+
+def test_what_a_gated_call_hears_the_gate_hears() -> None:
+    gate, other = sure(), play
+    played = play(gated(steps(GET), gate), [reply(429, retry_after="30")])
+    assert played.times == [pytest.approx(SPACING)]
+    assert other(gated(steps(GET), gate), [reply(200)], now=T0 + 1).times[0] >= 30
+
+
+def test_a_gated_call_raises_and_returns_what_the_call_does() -> None:
+    assert play(gated(protocol.get("r1", patience=0), Gate()), [reply(200, {"request_id": "r1"})]).result
+    assert play(gated(protocol.get("r1", patience=0), Gate()), [reply(401)]).raised is not None
+    assert play(gated(steps(), Gate()), []).result == []
+
+
+def test_a_failure_tells_the_gate_nothing_and_gives_the_place_back() -> None:
+    gate = sure()
+    for _ in range(3 * IN_FLIGHT):
+        assert isinstance(play(gated(steps(GET), gate), [failure()], now=T0 + 1).result[0], Failure)
+
+
+def test_a_call_that_is_given_up_while_it_waits_or_flies_gives_its_place_back() -> None:
+    """A trigger may be cancelled at any moment."""
+    gate = sure()
+    for _ in range(2 * IN_FLIGHT):
+        flying = gated(steps(GET), gate)
+        step = next(flying)
+        while step != GET:
+            step = flying.send(Resumed(max(T0 + 1, step.until) if isinstance(step, Pause) else T0))
+        waiting = gated(steps(GET), gate)
+        assert isinstance(next(waiting), Pause)
+        assert isinstance(waiting.send(Resumed(T0 + 1)), Pause)
+        waiting.close()
+        flying.close()
+    assert play(gated(steps(GET), gate), [reply(200)], now=T0 + 9).times == [9]
+
+
+def test_a_request_whose_turn_would_come_too_late_is_not_sent() -> None:
+    """A worker does not wait at a closed gate for longer than the call has patience: the call is told 429 instead."""
+    gate = sure()
+    heard(gate, Reply(429, {"retry-after": "50"}, b"", T0 + 1), at=T0 + 1)
+    played = play(gated(steps(Send("GET", "/x", turn_by=T0 + 20)), gate), [], now=T0 + 2)
+    (outcome,) = played.result
+    assert isinstance(outcome, Reply)
+    assert outcome.status == 429
+    assert 49 <= float(outcome.headers["retry-after"]) <= 50
+    assert b"not sent" in outcome.body
+    assert played.now == T0 + 2
+
+
+def test_a_submit_waits_at_a_closed_gate_for_as_long_as_its_patience() -> None:
+    request = InvokeRequest.build("m", {"prompt": "x"})
+    for patience, sends in ((20.0, 0), (80.0, 1)):
+        gate = sure()
+        heard(gate, Reply(429, {"retry-after": "50"}, b"", T0 + 1), at=T0 + 1)
+        accepted = reply(202, {"request_id": "r1", "status": "QUEUED"})
+        played = play(gated(protocol.submit(request, patience=patience), gate), [accepted], now=T0 + 2)
+        assert len(played.sends) == sends
+        assert (played.raised is None) == bool(sends)
+
+
+def test_a_short_wait_is_worth_it_even_without_patience() -> None:
+    gate = sure()
+    played = play(gated(protocol.get("r1", patience=0), gate), [reply(200, {"request_id": "r1"})])
+    assert played.times == [pytest.approx(SPACING)]
+
+
+def test_who_waits_long_asks_again_now_and_then() -> None:
+    """The key may have been changed, so that the gate is open."""
+    gate = sure()
+    heard(gate, Reply(429, {"retry-after": "3000"}, b"", T0 + 1), at=T0 + 1)
+    played = play(gated(steps(GET), gate), [reply(200)], now=T0 + 2)
+    assert max(played.pauses) <= LONGEST_WAIT
+
+
+def resumed(call: Call[object], step: Send | Pause, now: float) -> Send | Pause:
+    """Resume a call from each pause that is over by ``now``; return the step that it stops at."""
+    while isinstance(step, Pause) and step.until <= now:
+        step = call.send(Resumed(now))
+    return step
+
+
+def test_a_request_that_was_rejected_goes_before_those_that_fell_due_later() -> None:
+    gate = sure()
+    rejected = gated(protocol.get("r1", patience=100), gate)
+    assert isinstance(resumed(rejected, next(rejected), T0 + 1), Send)
+    first = rejected.send(Reply(429, {"retry-after": "10"}, b"", T0 + 1))
+    later = gated(steps(Pause(T0 + 2), GET), gate)
+    second = resumed(later, next(later), T0 + 2)
+    assert isinstance(second, Pause)
+    first = rejected.send(Resumed(T0 + 20))  # its own pause is over: it queues up again
+    first_at_gate = rejected.send(Resumed(T0 + 20)) if isinstance(first, Pause) else first
+    assert isinstance(first_at_gate, Send)
+    assert isinstance(resumed(later, second, T0 + 20), Pause)
+
+
+# ---- several processes on one token ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Hundreds of jobs would log each of their states."""
+    caplog.set_level(logging.ERROR, logger="airflow_provider_falinvoke")
+
+
+class Delay(NamedTuple):
+    """From a job's end to the reply that says so, and the job's duration, in seconds."""
+
+    seconds: float
+    duration: float
+
+
+def crowd(
+    processes: int, jobs: int, *, median: float, over: float = 0.0, minute: int = 250, hour: int = 5000
+) -> tuple[Simulation, list[list[Delay]]]:
+    """Submit jobs and wait for them, in processes that know nothing of one another; return each one's delays."""
+    rng = random.Random(5)
+    simulation = Simulation(quota_per_minute=minute, quota_per_hour=hour)
+    delays: list[list[Delay]] = [[] for _ in range(processes)]
+    request = InvokeRequest.build("fal-ai/flux/schnell", {"prompt": "x"})
+    gates = [Gate() for _ in range(processes)]
+
+    def start(number: int) -> None:
+        gate, seconds = gates[number % processes], median * rng.lognormvariate(0, 0.5)
+
+        def submitted(invocation: Invocation) -> None:
+            assert invocation.request_id is not None
+            made = simulation.state.jobs[invocation.request_id]
+            job = simulation.state.jobs[made.request_id] = dataclasses.replace(made, duration=seconds)
+            now = simulation.clock()
+            wait = protocol.wait(
+                made.request_id,
+                submitted_at=now,
+                deadline=now + 36_000,
+                schedule=PollSchedule(),
+                first_look_at=now + 0.5,
+            )
+            simulation.start(
+                gated(wait, gate),
+                lambda _: delays[number % processes].append(Delay(simulation.clock() - job.ends_at, seconds)),
+                at=simulation.now,
+            )
+
+        simulation.start(gated(protocol.submit(request, patience=36_000), gate), submitted, at=rng.random() * over)
+
+    for number in range(jobs):
+        start(number)
+    simulation.run()
+    return simulation, delays
+
+
+def rejections(simulation: Simulation) -> list[float]:
+    return [request.at - START for request in simulation.requests if request.status == 429]
+
+
+@pytest.mark.parametrize("processes", [1, 3, 8])
+def test_processes_that_share_a_token_meet_no_429_and_starve_nobody(processes: int) -> None:
+    """600 jobs at once need 1,200 requests and five minutes; nobody's delay is longer than that, whoever it is."""
+    simulation, delays = crowd(processes, 600, median=45)
+    assert rejections(simulation) == []
+    assert sum(map(len, delays)) == 600
+    worst = [max(delay.seconds for delay in one) for one in delays]
+    assert max(worst) < 240
+    assert max(worst) < 1.5 * min(worst)
+    assert len(simulation.requests) / 600 < 2.4
+
+
+def test_jobs_that_come_at_the_rate_the_quota_allows_are_found_soon() -> None:
+    simulation, (delays,) = crowd(1, 150, median=15, over=750)
+    assert rejections(simulation) == []
+    assert sum(delay.seconds <= 0.25 * delay.duration + 1 for delay in delays) >= 0.95 * 150
+
+
+def test_an_hour_of_jobs_stays_within_the_quota_of_the_hour() -> None:
+    simulation, delays = crowd(2, 300, median=5, hour=500)
+    assert rejections(simulation) == []
+    assert sum(map(len, delays)) == 300
+
+
+def test_submits_are_not_starved_by_polls_nor_polls_by_submits() -> None:
+    """Where more is due than may go, each waits about as long."""
+    gate = sure(Gate(per_minute=60, per_hour=5000))
+    simulation = Simulation(quota_per_minute=None, quota_per_hour=None)
+    waited: dict[str, list[float]] = {"GET": [], "POST": []}
+
+    def one(method: str, due: float) -> None:
+        path = "/v1/async-invoke" if method == "POST" else "/v1/models"
+        call = gated(steps(Pause(START + due), Send(method, path)), gate)
+        simulation.start(call, lambda _: waited[method].append(simulation.now - due), at=due)
+
+    for second in range(120):
+        for _ in range(3):
+            one("GET", second)
+        one("POST", second + 0.5)
+    simulation.run()
+    assert len(waited["POST"]) == 120
+    assert max(waited["POST"]) == pytest.approx(max(waited["GET"]), rel=0.05)

@@ -1,0 +1,112 @@
+"""Finding the files of an output in every shape of the contract, and keeping inline ones out of XCom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke.media import Media, find_media, flagged_numbers, without_inline
+
+A, B = "https://v3.fal.media/files/a.png", "https://v3.fal.media/files/b.wav"
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        ({"images": [{"url": A, "content_type": "image/png", "width": 1}]}, [Media(A, "image/png")]),
+        ({"images": [{"url": A}, {"url": B}], "seed": 1}, [Media(A), Media(B)]),
+        ({"images": [A, B]}, [Media(A), Media(B)]),
+        ({"images": [{"url": A}, {"url": A}]}, [Media(A)]),
+        ({"image": {"url": A}}, [Media(A)]),
+        ({"audio": {"url": B, "content_type": "audio/wav", "file_name": "x.wav"}}, [Media(B, "audio/wav")]),
+        ({"audio": B}, [Media(B)]),
+        ({"audio": {"url": B}, "timestamps": [{"url": A}]}, [Media(B)]),
+        ({"audio_file": {"url": B}}, [Media(B)]),
+        ({"audio_url": B}, [Media(B)]),
+        ({"url": A}, [Media(A)]),
+        ({"file_url": A}, [Media(A)]),
+        ({"download_url": A}, [Media(A)]),
+        ({"video": {"url": A}}, [Media(A)]),
+        ({"images": [{"b64_json": "QQ=="}]}, [Media("data:application/octet-stream;base64,QQ==")]),
+        (
+            {"images": [{"b64_json": "QQ==", "content_type": "image/png"}]},
+            [Media("data:image/png;base64,QQ==", "image/png")],
+        ),
+        ({"images": [{"url": "data:image/png;base64,QQ=="}]}, [Media("data:image/png;base64,QQ==")]),
+        (A, [Media(A)]),
+        ([A, {"url": B}], [Media(A), Media(B)]),
+        ({"images": []}, []),
+        ({"images": None, "audio": 5, "url": ""}, []),
+        ({"prompt": A, "seed": 1}, []),
+        ({"url": "/etc/passwd"}, []),
+        ({"url": "file:///etc/passwd"}, []),
+        ({"url": A, "content_type": 5}, [Media(A)]),
+        (None, []),
+        ({}, []),
+        ("words", []),
+        (7, []),
+    ],
+    ids=str,
+)
+def test_files_are_found_in_every_shape_of_an_output(output: Any, found: list[Media]) -> None:
+    assert find_media(output) == found
+
+
+@pytest.mark.parametrize(
+    ("output", "flags"),
+    [
+        ({"images": [A, B], "has_nsfw_concepts": [False, True]}, [False, True]),
+        ({"images": [{"url": A}, {"url": B}], "has_nsfw_concepts": [True]}, [True, None]),
+        ({"images": [None, {"url": B}], "has_nsfw_concepts": [True, False]}, [False]),
+        ({"images": [A, A], "has_nsfw_concepts": [False, True]}, [True]),
+        ({"images": [A, B]}, [None, None]),
+        ({"images": [A], "has_nsfw_concepts": None}, [None]),
+        ({"images": [A], "has_nsfw_concepts": ["yes"]}, [None]),
+        ({"images": [A, B], "has_nsfw_concepts": True}, [True, True]),
+        ({"image": {"url": A}, "has_nsfw_concepts": [True]}, [True]),
+        ({"images": [{"url": A, "has_nsfw_concepts": [True]}, {"url": B}]}, [True, None]),
+    ],
+    ids=str,
+)
+def test_a_flag_belongs_to_the_file_in_its_place(output: Any, flags: list[bool | None]) -> None:
+    found = find_media(output)
+    assert [media.flagged for media in found] == flags
+    assert flagged_numbers(found) == [number for number, flag in enumerate(flags, start=1) if flag]
+
+
+def test_an_output_that_is_nested_beyond_any_shape_names_no_file() -> None:
+    nested: Any = A
+    for _ in range(5000):
+        nested = {"url": [nested]}
+    assert find_media(nested) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (A, A),
+        (A + "?X-Signature=secret", A),
+        (A + "#secret", A),
+        ("data:image/png;base64,QQ==", "inline"),
+    ],
+)
+def test_the_source_that_is_shown_has_no_credential_and_no_file_in_it(url: str, shown: str) -> None:
+    assert Media(url).source == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"images": [{"url": A, "width": 1}]}, {"images": [{"url": A, "width": 1}]}),
+        ({"url": "data:image/png;base64,AAAA"}, {"url": "<inline image/png, 26 characters>"}),
+        ({"url": "data:,hello"}, {"url": "<inline data, 11 characters>"}),
+        ({"images": [{"b64_json": "QUJD"}]}, {"images": [{"b64_json": "<inline, 4 characters>"}]}),
+        ({"b64_json": None, "n": [1, None, True]}, {"b64_json": None, "n": [1, None, True]}),
+        ({"prompt": "data: a, b and c"}, {"prompt": "data: a, b and c"}),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_inline_files_become_short_notes_and_all_else_stays(value: Any, shown: Any) -> None:
+    assert without_inline(value) == shown

@@ -1,0 +1,164 @@
+"""A storage holds a file whole under its name, or not at all; in each kind of storage, through Airflow's own paths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_falinvoke.media.store import Folder
+from tests.support.s3 import Bucket
+
+#: More than one part of an upload.
+LARGE = bytes(range(256)) * (9 << 12)
+
+
+@dataclass
+class Storage:
+    """A folder and what lies in it.
+
+    :param url: as ``output_path`` takes it.
+    :param listing: returns the files, by their path below the folder.
+    """
+
+    url: str
+    listing: Callable[[], dict[str, bytes]]
+
+
+def local(folder: Path) -> Storage:
+    return Storage(
+        folder.as_uri(),
+        lambda: {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()},
+    )
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "file":
+        return local(tmp_path / "new" / "folder")
+    if request.param == "memory":
+        memory = request.getfixturevalue("memory")
+        return Storage(
+            "memory://new/folder",
+            lambda: {name.removeprefix("/new/folder/"): file.getvalue() for name, file in memory.store.items()},
+        )
+    bucket: Bucket = request.getfixturevalue("s3_server")
+    return Storage(
+        bucket.path("new/folder"),
+        lambda: {key.removeprefix("new/folder/"): data for key, data in bucket.objects().items()},
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"small", LARGE], ids=["empty", "small", "large"])
+def test_a_file_is_there_once_it_is_committed_and_not_before(storage: Storage, data: bytes) -> None:
+    file = Folder(storage.url).new_file("a/b/one.bin", "application/octet-stream")
+    file.write(data)
+    assert "a/b/one.bin" not in storage.listing()
+    file.commit()
+    assert storage.listing() == {"a/b/one.bin": data}
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
+def test_a_file_that_is_discarded_leaves_nothing_and_what_was_there_stays(storage: Storage, data: bytes) -> None:
+    folder = Folder(storage.url)
+    folder.write("one.bin", b"before", "image/png")
+    file = folder.new_file("one.bin", "image/png")
+    file.write(data)
+    file.discard()
+    assert storage.listing() == {"one.bin": b"before"}
+
+
+def test_a_file_replaces_the_one_of_its_name(storage: Storage) -> None:
+    """A retry of the task brings the files home once more."""
+    folder = Folder(storage.url)
+    for data in (LARGE, b"again"):
+        folder.write("one.bin", data, "image/png")
+    assert storage.listing() == {"one.bin": b"again"}
+
+
+def test_the_path_of_a_file_is_one_that_airflow_reads(storage: Storage) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    folder = Folder(storage.url)
+    folder.write("a/one.bin", b"bytes", "image/png")
+    assert folder.path_of("a/one.bin") == f"{storage.url}/a/one.bin"
+    assert ObjectStoragePath(folder.path_of("a/one.bin")).read_bytes() == b"bytes"
+
+
+def test_a_check_leaves_no_file_behind(storage: Storage) -> None:
+    Folder(storage.url).check()
+    assert storage.listing() == {}
+
+
+@pytest.mark.parametrize("size", [10, 9 << 20])
+def test_an_object_has_its_content_type(s3_server: Bucket, size: int) -> None:
+    Folder(s3_server.path()).write("one.wav", bytes(size), "audio/wav")
+    assert s3_server.content_type("made/one.wav") == "audio/wav"
+
+
+def test_an_upload_that_is_given_up_or_only_probed_is_not_kept_by_the_store(s3_server: Bucket) -> None:
+    """Parts that nobody joins are paid for, and nobody sees them."""
+    folder = Folder(s3_server.path())
+    folder.check()
+    file = folder.new_file("one.bin", "image/png")
+    file.write(LARGE)
+    assert s3_server.unfinished() == ["made/one.bin"]
+    file.discard()
+    assert s3_server.unfinished() == []
+
+
+def test_an_upload_that_python_throws_away_is_not_completed(s3_server: Bucket) -> None:
+    file: Any = Folder(s3_server.path()).new_file("one.bin", "image/png")
+    file.write(LARGE)
+    del file
+    assert s3_server.objects() == {}
+
+
+def test_a_bucket_that_is_not_there_is_found_by_the_check_and_not_made(s3_server: Bucket) -> None:
+    with pytest.raises(FileNotFoundError, match="bucket"):
+        Folder(s3_server.path().replace(s3_server.bucket, "misspelt-bucket")).check()
+    names = [bucket["Name"] for bucket in s3_server.client.list_buckets()["Buckets"]]
+    assert "misspelt-bucket" not in names
+
+
+def test_a_killed_process_leaves_a_part_which_the_next_one_removes(tmp_path: Path) -> None:
+    writer = (
+        "import sys, time\n"
+        "from airflow_provider_falinvoke.media.store import Folder\n"
+        f"file = Folder({tmp_path.as_uri()!r}).new_file('one.bin', 'image/png')\n"
+        "file.write(b'half' * 100_000)\nprint('writing', flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        os.kill(process.pid, signal.SIGKILL)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("one.bin.") and left.name.endswith(".part")
+    Folder(tmp_path.as_uri()).write("one.bin", b"whole", "image/png")
+    assert local(tmp_path).listing() == {"one.bin": b"whole"}
+
+
+def test_a_writer_that_was_taken_for_dead_cannot_replace_the_file_of_its_successor(tmp_path: Path) -> None:
+    folder = Folder(tmp_path.as_uri())
+    given_up, successor = (folder.new_file("one.bin", "image/png") for _ in range(2))
+    given_up.write(b"old")
+    successor.write(b"new")
+    successor.commit()
+    with pytest.raises(FileNotFoundError):
+        given_up.commit()
+    given_up.discard()
+    assert local(tmp_path).listing() == {"one.bin": b"new"}
+
+
+def test_files_beside_it_are_left_alone(tmp_path: Path) -> None:
+    for name in ("two.bin.12345678.part", "one.bin.backup", "one.binary.part"):
+        (tmp_path / name).write_bytes(b"not ours")
+    Folder(tmp_path.as_uri()).write("one.bin", b"ours", "image/png")
+    assert len(list(tmp_path.iterdir())) == 4
