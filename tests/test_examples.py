@@ -66,3 +66,8 @@ def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
 def test_the_demo_runs_every_example() -> None:
     demo = importlib.import_module("dags_examples.demo")
     assert set(demo.EXAMPLES) == set(EXAMPLES)
+
+
+def test_the_page_of_the_examples_lists_each() -> None:
+    page = (FOLDER.parent / "docs" / "examples.md").read_text()
+    assert [name for name in EXAMPLES if f"(../dags_examples/{name}.py)" not in page] == []
