@@ -107,3 +107,8 @@ def test_the_dag_on_the_assets_checks_what_lies_on_s3_by_the_events_that_started
 def test_the_demo_runs_every_example() -> None:
     demo = importlib.import_module("dags_examples.demo")
     assert set(demo.EXAMPLES) == set(EXAMPLES)
+
+
+def test_the_page_of_the_examples_lists_each() -> None:
+    page = (FOLDER.parent / "docs" / "examples.md").read_text()
+    assert [name for name in EXAMPLES if f"(../dags_examples/{name}.py)" not in page] == []

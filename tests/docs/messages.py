@@ -14,8 +14,8 @@ PACKAGE = ROOT / "airflow_provider_falinvoke"
 #: The emulator is a tool of its own: what it says goes to the terminal that started it.
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if "emulator" not in path.parts]
 LEVELS = ("warn", "warning", "error", "exception", "critical")
-#: Functions that return a warning, for another to give.
-ADVISERS = {"caution"}
+#: What makes a message too: functions that return a warning for another to give, and a class chosen at run time.
+ALSO = {"caution", "kind"}
 #: What is shorter is a piece of a sentence.
 FEWEST_WORDS = 3
 
@@ -34,7 +34,7 @@ def messages(modules: list[Path] | None = None) -> list[Message]:
     :param modules: where to look; in the whole package by default.
     """
     trees = {path: ast.parse(path.read_text()) for path in (MODULES if modules is None else modules)}
-    makers = ADVISERS | {name for tree in trees.values() for name in _functions(tree, _is_error)}
+    makers = ALSO | {name for tree in trees.values() for name in _functions(tree, _is_error)}
     words = {name: node for tree in trees.values() for name, node in _functions(tree, _is_text).items()}
     found = (
         Message(f"{path.name}:{line}", text)
