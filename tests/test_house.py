@@ -18,7 +18,7 @@ API = {"api", *BASE}
 HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
 BATCH = {"batch", "completion", "durable", *HOOKS}
 TRIGGERS = {"triggers", "batch", *HOOKS}
-SHARED = {"assets", "budget", "completion", "durable", "lineage", *TRIGGERS}
+SHARED = {"assets", "budget", "completion", "durable", "lineage", "reuse", "speech", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -33,9 +33,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},
     "assets": set(),
+    "speech": {"speech"},
     "lineage": {"assets"},
     "completion": HOOKS,
     "budget": {"completion", *HOOKS},
+    "reuse": {"durable", "media", *API},
     "batch": BATCH,
     "operators": {"operators", *SHARED},
     "sensors": SHARED,

@@ -36,10 +36,11 @@ log = logging.getLogger(__name__)
 
 #: Requests in the air at a time.
 LOOKS_AT_ONCE = 16
-#: What ended travels to the worker in one event, which Airflow keeps in its database: so many bytes at the most …
-MAX_EVENT_BYTES = 64_000
-#: … and of one invocation so many; a larger one is fetched again by the worker.
-MAX_INVOCATION_BYTES = 16_000
+#: What ended travels to the worker in one event of some 64 kB, which Airflow keeps in its database; so many bytes of
+#: that are for invocations …
+MAX_CARRIED_BYTES = 56_000
+#: … and of one of them so many; a larger one is fetched again by the worker.
+MAX_INVOCATION_BYTES = 8_000
 #: How long answers that are on their way are waited for once enough jobs ended.
 _LAST_ANSWERS = 5.0
 
@@ -170,7 +171,7 @@ class Wait:
         return bool(self._due) and len(self._looks) < LOOKS_AT_ONCE
 
     def _event_at(self) -> float:
-        if self._waited.error is not None or self._bytes > MAX_EVENT_BYTES - MAX_INVOCATION_BYTES:
+        if self._waited.error is not None or self._bytes > MAX_CARRIED_BYTES - MAX_INVOCATION_BYTES:
             return self._not_before
         return event_at(
             awaited=self._awaited,
@@ -230,7 +231,7 @@ class Wait:
         if not is_longer(ended.invocation.output, MAX_INVOCATION_BYTES):
             with suppress(ValueError):  # nested too deeply for pydantic
                 size = len(ended.invocation.model_dump_json())
-                if self._bytes + size <= MAX_EVENT_BYTES:
+                if self._bytes + size <= MAX_CARRIED_BYTES:
                     self._bytes += size
                     return ended
         return replace(ended, invocation=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 #: An object store shows nothing under a name until an upload is completed; how to open one with its content type.
@@ -68,6 +68,20 @@ class Folder:
         except BaseException:
             file.discard()
             raise
+
+    def read(self, name: str) -> bytes | None:
+        """Return a small file's bytes, None where there is no such file. Whatever else is wrong is raised."""
+        try:
+            data: bytes = self._fs.cat_file((self._path / name).path)
+        except FileNotFoundError:
+            return None
+        return data
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        """Yield a file's bytes, so many at a time."""
+        with self._fs.open((self._path / name).path, "rb", block_size=_PART_BYTES) as file:
+            while block := file.read(size):
+                yield block
 
     def check(self) -> None:
         """Make sure that files can be kept here, leaving nothing behind but the folder itself."""

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.pricing import read_prices
+from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch, Settings
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
@@ -208,6 +209,7 @@ class FalInvokeBatchOperator(BaseOperator):
             # A task that fails returns nothing; who looks after it may want to know where the others are.
             context["ti"].xcom_push(key="summary", value=summary)
             raise error
+        announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])
         return summary
 
     def _defer(self, batch: Batch, following: Next) -> None:

@@ -188,7 +188,7 @@ def test_a_large_invocation_is_left_for_the_worker_to_fetch(emulator: Emulator) 
 def test_an_event_comes_early_rather_than_grow_too_large(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "LOOKS_AT_ONCE", 1)
     monkeypatch.setattr(waiting, "MAX_INVOCATION_BYTES", 1_000)
-    monkeypatch.setattr(waiting, "MAX_EVENT_BYTES", 3_000)
+    monkeypatch.setattr(waiting, "MAX_CARRIED_BYTES", 3_000)
     jobs = submitted(FalInvokeHook(), 10)
     time.sleep(max(0.0, jobs[-1].submitted_at + 0.35 - time.time()))
     waited = wait(jobs)
@@ -198,7 +198,7 @@ def test_an_event_comes_early_rather_than_grow_too_large(emulator: Emulator, mon
 
 def test_an_event_never_exceeds_its_limit(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen answers may arrive at one moment."""
-    monkeypatch.setattr(waiting, "MAX_EVENT_BYTES", 2_000)
+    monkeypatch.setattr(waiting, "MAX_CARRIED_BYTES", 2_000)
     monkeypatch.setattr(waiting, "MAX_INVOCATION_BYTES", 1_000)
     jobs = submitted(FalInvokeHook(), 12)
     time.sleep(max(0.0, jobs[-1].submitted_at + 0.35 - time.time()))

@@ -1,0 +1,1 @@
+"""Long speech: texts split into parts that a model takes, and their sounds and timings joined again."""
