@@ -28,7 +28,7 @@ from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
 from airflow_provider_falinvoke.api.line import shared_line
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_falinvoke.media import MediaFile, Saving, save_media
@@ -123,6 +123,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None = None,
         schedule: PollSchedule | None = None,
         first_look_at: float = 0.0,
+        model_id: str | None = None,
     ) -> Invocation:
         """Wait until a job is completed.
 
@@ -132,6 +133,7 @@ class FalInvokeHook(BaseHook):
         :param deadline: when to give up, in epoch seconds.
         :param schedule: when to look; ``min(30, 0.5 + 0.2 * age)`` seconds apart by default.
         :param first_look_at: when to look first, in epoch seconds; at once by default.
+        :param model_id: the job's model, whose jobs may have told how long they take.
         :return: the completed invocation.
         :raises FalInvokeJobFailedError: the job failed.
         :raises FalInvokeTimeoutError: it was not completed in time; it goes on, and it is paid.
@@ -145,6 +147,7 @@ class FalInvokeHook(BaseHook):
                 deadline=deadline,
                 schedule=schedule,
                 first_look_at=first_look_at,
+                model_id=model_id,
             )
         )
 
@@ -157,6 +160,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None = None,
         schedule: PollSchedule | None = None,
         first_look_at: float = 0.0,
+        model_id: str | None = None,
     ) -> Invocation:
         """Wait until a job is completed, awaiting; see :meth:`wait`."""
         return await self._arun(
@@ -167,6 +171,7 @@ class FalInvokeHook(BaseHook):
                 deadline=deadline,
                 schedule=schedule,
                 first_look_at=first_look_at,
+                model_id=model_id,
             )
         )
 
@@ -175,15 +180,15 @@ class FalInvokeHook(BaseHook):
         request_id: str,
         *,
         submitted_at: float,
-        until: float,
+        brief: BriefWait,
+        deadline: float = math.inf,
         schedule: PollSchedule | None = None,
-        started_by: float = math.inf,
     ) -> Invocation | float:
         """Wait for a job that may soon be completed, for the moments before a deferral would pay.
 
         :param submitted_at: when the job was submitted, in epoch seconds.
-        :param until: the last moment for a look, in epoch seconds.
-        :param started_by: a job that is still queued after this, in epoch seconds, is not awaited any longer.
+        :param brief: how long that is.
+        :param deadline: the last moment for a look in any case, in epoch seconds.
         :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch
             seconds: after the next pause of the schedule, or when the API wants to be asked again.
         :raises FalInvokeJobFailedError: the job failed.
@@ -192,9 +197,10 @@ class FalInvokeHook(BaseHook):
         call = protocol.wait_briefly(
             request_id,
             submitted_at=submitted_at,
-            until=until,
+            brief=brief,
+            deadline=deadline,
             schedule=schedule or PollSchedule(),
-            started_by=started_by,
+            account=self._account,
         )
         invocation = self._run(call)
         if invocation is not None:
@@ -217,23 +223,27 @@ class FalInvokeHook(BaseHook):
 
         :return: whether they work, and a sentence that says what is wrong if not.
         """
+        endpoint = None
         try:
-            return _takes_the_key(self.endpoint, self.list_models())
+            endpoint = self.endpoint
+            return _takes_the_key(endpoint, self.list_models())
         except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
-            return self._failed_the_test(error)
+            return self._failed_the_test(endpoint, error)
 
     async def async_test_connection(self) -> tuple[bool, str]:
         """Check the connection's host and key, awaiting; see :meth:`test_connection`."""
+        endpoint = None
         try:
-            return _takes_the_key(await self.async_endpoint(), await self.async_list_models())
+            endpoint = await self.async_endpoint()
+            return _takes_the_key(endpoint, await self.async_list_models())
         except (FalInvokeError, AirflowException) as error:  # as above
-            return self._failed_the_test(error)
+            return self._failed_the_test(endpoint, error)
 
-    def _failed_the_test(self, error: Exception) -> tuple[bool, str]:
+    def _failed_the_test(self, endpoint: Endpoint | None, error: Exception) -> tuple[bool, str]:
         if isinstance(error, FalInvokeConfigError):
             # The Test button lends the connection a random name, which would tell its user nothing.
             return False, str(error).replace(f"Connection {self.fal_conn_id!r}, field", "Field")
-        return False, f"{self._endpoint.base_url}: {error}" if self._endpoint else str(error)
+        return False, f"{endpoint.base_url}: {error}" if endpoint is not None else str(error)
 
     def save_media(self, invocation: Invocation, saving: Saving | str) -> list[MediaFile]:
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
@@ -298,6 +308,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None,
         schedule: PollSchedule | None,
         first_look_at: float,
+        model_id: str | None,
     ) -> Call[Invocation]:
         now = time.time()
         submitted_at = now if submitted_at is None else submitted_at
@@ -307,7 +318,8 @@ class FalInvokeHook(BaseHook):
             deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
             schedule=schedule or PollSchedule(),
             first_look_at=first_look_at,
-            durations=self._account.durations,
+            model_id=model_id,
+            account=self._account,
         )
         metrics.waited(time.time() - submitted_at)
         return invocation

@@ -79,7 +79,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param deferrable: wait in the triggerer; False waits on the worker.
     :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
         brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
-        started, and for one look at any other.
+        started and while requests are not scarce, and not at all for any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
@@ -231,6 +231,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
+        poll_interval = poll_interval_of(self.poll_interval)
+        defer_after = None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
         return _Order(
             request=request,
             fingerprint=fingerprint(request, self.fal_conn_id),
@@ -238,10 +240,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             saving=saving_of(self, context),
             kept=Kept(request, self.fal_conn_id, self.output_path) if self.reuse else None,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            brief=BriefWait.of(
-                request.model_id, None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
-            ),
-            poll_interval=poll_interval_of(self.poll_interval),
+            brief=BriefWait.of(request.model_id, defer_after, poll_interval),
+            poll_interval=poll_interval,
             max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
 
@@ -309,8 +309,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             done = self.hook.wait_briefly(
                 request_id,
                 submitted_at=job.submitted_at,
-                until=min(job.submitted_at + order.brief.seconds, job.deadline),
-                started_by=job.submitted_at + order.brief.started_by,
+                brief=order.brief,
+                deadline=job.deadline,
                 schedule=schedule,
             )
             if isinstance(done, Invocation):
@@ -345,6 +345,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             deadline=job.deadline,
             schedule=schedule,
             first_look_at=look_at,
+            model_id=order.request.model_id,
         )
 
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class FalInvokeTrigger(BaseTrigger):
     :param first_look_at: when to look first, in epoch seconds.
     :param poll_interval: seconds between two looks; None for ``min(max_poll_interval, 0.5 + 0.2 * age)``.
     :param max_poll_interval: the longest growing pause in seconds.
-    :param model_id: the job's model, for the log and the metrics.
+    :param model_id: the job's model, whose jobs may have told how long they take; for the log and the metrics too.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class FalInvokeTrigger(BaseTrigger):
                 submitted_at=self.submitted_at,
                 deadline=self.deadline,
                 schedule=PollSchedule.of(self.poll_interval, self.max_poll_interval),
+                model_id=self.model_id,
             )
         except AirflowException as error:
             lost = FalInvokeUnreachableError(
