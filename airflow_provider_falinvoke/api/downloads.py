@@ -85,7 +85,7 @@ class Downloader:
                 if self._stopped.is_set():
                     raise MediaFailedError("the download was stopped") from None
                 failures = 1 if transfer.size - before >= _ADVANCE else failures + 1
-                pause = backoff(failures)
+                pause = max(backoff(failures), error.after if isinstance(error, PassingError) else 0.0)
                 if time.monotonic() + pause >= deadline:
                     late = f"it did not come within {self._seconds:g} s (download_timeout)"
                     raise MediaFailedError(f"{late}; last: {_words(error)}") from None

@@ -26,7 +26,14 @@ class MediaFailedError(Exception):
 
 
 class PassingError(Exception):
-    """This try failed; another one may not."""
+    """This try failed; another one may not.
+
+    :param after: seconds that the host asks to wait before the next one.
+    """
+
+    def __init__(self, message: str, *, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 @dataclass
@@ -60,7 +67,7 @@ class Transfer:
         if status == _NO_SUCH_RANGE:
             self._forget()
         if status not in (_OK, _PARTIAL):
-            raise PassingError(f"its host answered {status}")
+            raise PassingError(f"its host answered {status}", after=float(_number(headers.get("retry-after")) or 0))
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             raise MediaFailedError(f"its host sent it compressed ({encoding[:40]!r}), which it was asked not to do")

@@ -54,7 +54,7 @@ class Intake:
     def restart(self) -> None:
         """Forget what came before: the file comes from its start."""
         self._settle()
-        self.discard()
+        self._discard()
         self._begin()
 
     def write(self, chunk: bytes) -> None:
@@ -82,10 +82,9 @@ class Intake:
         """End the other thread; a file that was not finished leaves nothing behind."""
         self._settle()
         self._pool.shutdown()
-        self.discard()
+        self._discard()
 
-    def discard(self) -> None:
-        """Leave nothing of an unfinished file behind."""
+    def _discard(self) -> None:
         if self._file is not None:
             self._file.discard()
             self._file = None

@@ -44,7 +44,7 @@ class Saving:
     :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None leaves the files where they
         are.
     :param file_name: how they are named in it.
-    :param place: what is named after Airflow.
+    :param place: where in Airflow they come from, for their names.
     :param manifest: whether to write the result beside them, as JSON.
     :param max_file_size: bytes; a larger file is refused.
     :param download_timeout: seconds for one file, all tries together.

@@ -291,6 +291,17 @@ class TestTime:
             )
         assert len(host.requests) < 4
 
+    def test_a_host_that_asks_for_time_is_given_it(self) -> None:
+        with serving(answer(429, Retry_After="1"), whole()) as host:
+            started = time.monotonic()
+            assert fetch(host.base_url) == BODY
+        assert time.monotonic() - started >= 1
+
+    def test_and_not_more_than_there_is(self) -> None:
+        with serving(answer(429, Retry_After="86400")) as host:
+            assert "last: its host answered 429" in str(failure(host.base_url))
+        assert len(host.requests) == 1
+
     def test_a_download_that_is_stopped_ends_soon(self) -> None:
         with serving(self.drip(b"HTTP/1.1 200 OK\r\n\r\n")) as host:
             downloader = Downloader(endpoint())

@@ -106,6 +106,15 @@ def test_a_status_that_may_pass_keeps_what_there_is(status: int) -> None:
     assert transfer.headers()["Range"] == "bytes=40-"
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("0", 0.0), ("-1", 0.0), ("soon", 0.0), ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0)]
+)
+def test_a_host_may_say_when_to_ask_again(header: str, seconds: float) -> None:
+    with pytest.raises(PassingError) as caught:
+        begun().begin(429, httpx.Headers({"retry-after": header}))
+    assert caught.value.after == seconds
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
 def test_a_status_that_lasts_says_that_the_file_is_gone(status: int) -> None:
     with pytest.raises(MediaFailedError, match=str(status)) as caught:
