@@ -37,11 +37,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.airflow_lab import MIB, Airflow, Triggerer, airflow
+from benchmarks.support.airflow_lab import MIB, Airflow, Triggerer, airflow, query
 from benchmarks.support.emulated import Emulated, emulator
 from benchmarks.support.report import Plot, Report, parser
 
 SPREAD = 60.0
+_STILL_DEFERRED = "select count(*) from task_instance where task_id = 'job' and state = 'deferred'"
 PACKAGE = "airflow_provider_falinvoke/"
 
 
@@ -253,7 +254,7 @@ def _watch(api: Emulated | None, deployed: Airflow, running: list[Triggerer], id
     polls = sum(each["route"] == "get" and waiting[0] <= each["at"] < waiting[1] for each in requests)
     deferred = []
     while True:
-        left = deployed.query("select count(*) from task_instance where task_id = 'job' and state = 'deferred'")[0][0]
+        left = query(deployed.name, _STILL_DEFERRED)[0][0]
         deferred.append((time.time() - plan.ends_at, left))
         if not left or time.time() > plan.ends_at + SPREAD + 300:
             break

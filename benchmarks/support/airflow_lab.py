@@ -43,6 +43,21 @@ def url_of(name: str) -> str:
     return f"postgresql+psycopg2://postgres@{POSTGRES}:5432/{name}"
 
 
+def query(name: str, statement: str) -> list[Any]:
+    """Return the rows that a statement selects in a database; no component of Airflow is asked."""
+    import psycopg2
+
+    from tests.airflow.lab import POSTGRES
+
+    connection = psycopg2.connect(host=POSTGRES, user="postgres", dbname=name)
+    try:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
 class Airflow:
     """An AIRFLOW_HOME over a database, and the processes that were started for it.
 
@@ -93,20 +108,6 @@ class Airflow:
             log.close()
         if failed:
             raise RuntimeError((self.home / f"{failed[0]}.log").read_text()[-3000:])
-
-    def query(self, statement: str) -> list[Any]:
-        """Return the rows that a statement selects."""
-        import psycopg2
-
-        from tests.airflow.lab import POSTGRES
-
-        connection = psycopg2.connect(host=POSTGRES, user="postgres", dbname=self.name)
-        try:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return list(cursor.fetchall())
-        finally:
-            connection.close()
 
 
 class Triggerer:

@@ -11,7 +11,6 @@ import time  # noqa: E402 - after the clock, as above
 from collections.abc import Awaitable, Callable  # noqa: E402
 from typing import Any  # noqa: E402
 
-import httpx  # noqa: E402
 from airflow.sdk import BaseHook  # noqa: E402
 from airflow.sdk.exceptions import TaskDeferred  # noqa: E402
 
@@ -58,21 +57,14 @@ def _operator(given: dict[str, Any], interval: float | None) -> Answer:
 
 
 def _fal_client(answer: Answer) -> Answer:
-    """Wait as a PythonOperator with fal's own client does: its request handle, every 0.1 s, on the worker."""
-    from fal_client.client import Completed, InProgress, SyncRequestHandle
-
-    class Handle(SyncRequestHandle):  # type: ignore[misc]  # unseen by mypy
-        def _parse_status(self, data: Any) -> Any:
-            return InProgress(logs=None) if peers.is_pending(data) else Completed(logs=None, metrics={})
+    from benchmarks.support import fal_wait
 
     connection = BaseHook.get_connection("falinvoke_default")
-    url = f"{connection.schema}://{connection.host}:{connection.port}{peers.path_of(answer['request_id'])}"
-    with httpx.Client(headers={"Authorization": f"Bearer {connection.password}"}, timeout=120) as client:
-        handle = Handle(answer["request_id"], url, f"{url}/status", f"{url}/cancel", client)
-        try:
-            handle.get()
-        except Exception as error:
-            return answer | {"state": "lost", "error": f"{type(error).__name__}: {error}"[:300]}
+    url = f"{connection.schema}://{connection.host}:{connection.port}"
+    try:
+        fal_wait.wait(answer["request_id"], url, str(connection.password))
+    except Exception as error:
+        return answer | {"state": "lost", "error": f"{type(error).__name__}: {error}"[:300]}
     return answer | {"state": "done", "at": time.time()}
 
 

@@ -1,0 +1,31 @@
+"""The same job of 60 s waited for in three ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, BaseHook, task
+
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+
+MODEL = "fal-ai/flux/schnell"
+PROMPT: dict[str, Any] = {"prompt": "a red fox"}
+TAGS = {"emulator-duration": "60"}
+
+with DAG("slots", schedule=None, max_active_runs=32):
+    FalInvokeOperator(task_id="ours", model_id=MODEL, input=PROMPT, tags=TAGS)
+    FalInvokeOperator(task_id="ours_at_once", model_id=MODEL, input=PROMPT, tags=TAGS, defer_after=0)
+
+    @task
+    def fal_client() -> dict[str, Any]:
+        """Submit and wait in this slot, as code written around fal's client does."""
+        from benchmarks.support import fal_wait
+
+        request_id = FalInvokeHook().submit(MODEL, PROMPT, TAGS).request_id
+        connection = BaseHook.get_connection("falinvoke_default")
+        url = f"{connection.schema}://{connection.host}:{connection.port}"
+        invocation: dict[str, Any] = fal_wait.wait(str(request_id), url, str(connection.password))
+        return invocation
+
+    fal_client()
