@@ -3,10 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/airflow-3.3.txt
-OLDEST_VENV := .venv-oldest
-OLDEST_CONSTRAINTS := constraints/airflow-3.1.txt
 
-.PHONY: help install demo test test-oldest test-browser browser test-celery chaos bench lint format docs clean
+.PHONY: help install demo test test-oldest matrix test-browser browser test-celery chaos bench lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -20,12 +18,6 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
-$(OLDEST_VENV)/.installed: pyproject.toml $(OLDEST_CONSTRAINTS)
-	@echo "Installing the oldest supported Airflow into $(OLDEST_VENV) ..."
-	@$(PYTHON) -m venv $(OLDEST_VENV)
-	@$(OLDEST_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c $(OLDEST_CONSTRAINTS) -e '.[dev]'
-	@touch $@
-
 demo: install ## Run the example DAGs: against the emulator, or the real API with MODEL_ACCESS_KEY set
 	@$(BIN)/python -m dags_examples.demo
 
@@ -34,9 +26,11 @@ test: install ## Run all tests
 	$(BIN)/coverage run -m pytest -m "not chaos and not browser and not celery"
 	$(BIN)/coverage report
 
-test-oldest: $(OLDEST_VENV)/.installed ## Run the tests that need no scheduler on the oldest supported Airflow
-	@# Its own dependencies warn of one another; what our code does is held to no warnings by make test.
-	$(OLDEST_VENV)/bin/python -m pytest -o filterwarnings=default -m "not airflow and not chaos and not browser and not celery"
+test-oldest: ## Run what touches Airflow with the oldest Airflow and Python (minutes)
+	@.ci/matrix --quick
+
+matrix: ## Run all tests with each supported Airflow and Python (hours), or with CELLS="3.1:3.10 3.2:3.12"
+	@.ci/matrix $(CELLS)
 
 browser: install ## Install what the browser tests need: chromium from Debian, and playwright to drive it
 	@.ci/browser $(BIN)/python
@@ -77,4 +71,4 @@ docs: install ## Build the documentation into site/, for a browser
 	@echo "file://$(CURDIR)/site/index.html"
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OLDEST_VENV) .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site
+	rm -rf $(VENV) .venv-airflow* matrix-logs .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site

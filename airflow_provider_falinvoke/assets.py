@@ -12,29 +12,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def announce(context: Context, outlets: Iterable[Any], result: Mapping[str, Any]) -> None:
+def announce(
+    context: Context,
+    outlets: Iterable[Any],
+    result: Mapping[str, Any],
+    files: Iterable[Mapping[str, Any]] | None = None,
+) -> None:
     """Put the manifest into the asset events that Airflow records when the task succeeds.
 
     The event of an Asset (or of a reference to one) carries :func:`manifest`. An AssetAlias, whose assets are known at
-    run time only, gets each saved file as an Asset of its URI, with the file's own entry, ``request_id`` and
-    ``model_id``. What else stands in ``outlets`` is left alone.
+    run time only, gets each saved file as an Asset of its URI, with the file's own entry. What else stands in
+    ``outlets`` is left alone.
 
     :param context: the task's context.
     :param outlets: the task's outlets.
     :param result: see :func:`~airflow_provider_falinvoke.completion.bring_home`.
+    :param files: what an alias gets, each with its ``path``; the result's ``files`` by default.
     """
     from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
+    saved = list(result.get("files", ()) if files is None else files)
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):
             context["outlet_events"][outlet].extra.update(manifest(result))
         elif isinstance(outlet, AssetAlias):
-            files = result.get("files") or []
-            if not files:
+            if not saved:
                 log.warning("The asset alias %s gets no asset: no file was saved; is output_path set?", outlet.name)
-            of_the_job = {key: result.get(key) for key in ("request_id", "model_id")}
-            for file in files:
-                context["outlet_events"][outlet].add(Asset(uri=uri_of(file["path"])), extra={**of_the_job, **file})
+            for file in saved:
+                context["outlet_events"][outlet].add(Asset(uri=uri_of(file["path"])), extra=dict(file))
 
 
 def manifest(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def check_cost(request: InvokeRequest, prices: Any, max_cost: float | str | None
 def estimated_cost(model_id: Any, input: Any, prices: Any, hook: FalInvokeHook) -> float | None:
     """Return what a job that is done was estimated to cost; None where that is not known."""
     try:
-        return estimate(InvokeRequest.build(model_id, input), _prices(prices, hook))
+        known = _prices(prices, hook)
+        return estimate(InvokeRequest.build(model_id, input), known) if known else None
     except FalInvokeError as error:
         # The job is done: what its parameters would render to by now is not worth its result.
         log.warning("The cost cannot be estimated any more: %s", error)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
     from sqlalchemy.orm import Session
 
-EXAMPLES = ("daily_image", "mapped_prompts", "audio_and_speech")
+EXAMPLES = ("daily_image", "mapped_prompts", "audio_and_speech", "make_assets", "check_assets")
+#: The one whose files go to an S3 server, where one is started here, and the connection that leads there.
+ON_S3, S3_CONN_ID, BUCKET = "make_assets", "falinvoke_s3", "demo"
 HERE = Path(__file__).resolve().parent
 
 
@@ -35,8 +37,8 @@ def main() -> int:
     """Run the examples; return 0 if all of them succeeded."""
     started = time.monotonic()
     output = Path.cwd() / "demo-output" / datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    with tempfile.TemporaryDirectory() as home, _connection() as connection:
-        _prepare(Path(home), output, connection)
+    with tempfile.TemporaryDirectory() as home, _connections() as connections:
+        _prepare(Path(home), connections)
         print("Starting Airflow (a throw-away one, in this process) ...", flush=True)
         from airflow.utils.db import initdb
 
@@ -45,7 +47,10 @@ def main() -> int:
         rows, failed = [], []
         for name in EXAMPLES:
             print(f"\n{name}", flush=True)
-            run = importlib.import_module(f"dags_examples.{name}").dag.test()
+            on_s3 = name == ON_S3 and S3_CONN_ID in connections
+            os.environ["AIRFLOW_VAR_FALINVOKE_OUTPUT"] = f"s3://{S3_CONN_ID}@{BUCKET}" if on_s3 else output.as_uri()
+            dag = importlib.import_module(f"dags_examples.{name}").dag
+            run = run_for_its_assets(dag) if isinstance(dag.schedule, list) else dag.test()
             if str(run.state) != "success":
                 failed.append(name)
             rows += [_row(ti, progress.requests) for ti in run.get_task_instances()]
@@ -91,30 +96,50 @@ def run_for_its_assets(dag: DAG) -> DagRun:
 
 
 @contextlib.contextmanager
-def _connection() -> Iterator[dict[str, Any]]:
-    """Give the connection's fields: the real API's with a key in the environment, else a new emulator's."""
+def _connections() -> Iterator[dict[str, dict[str, Any]]]:
+    """Give the connections' fields: to the real API with a key in the environment, else to servers started here."""
     if key := os.environ.get("MODEL_ACCESS_KEY"):
-        print("MODEL_ACCESS_KEY is set: this runs six jobs on the real API, and they are paid.")
-        yield {"conn_type": "falinvoke", "password": key}
+        print("MODEL_ACCESS_KEY is set: this runs nine jobs on the real API, and they are paid.")
+        yield {"falinvoke_default": {"conn_type": "falinvoke", "password": key}}
         return
     from airflow_provider_falinvoke.emulator import Emulator
 
-    with Emulator() as emulator:
-        print(f"No MODEL_ACCESS_KEY: this runs against an emulator of the API on {emulator.url}, for free.")
-        yield emulator.connection
+    with Emulator() as emulator, _s3_server() as s3:
+        print(f"No MODEL_ACCESS_KEY: this runs against an emulator of the API on {emulator.url}, for free,")
+        print(f"and against an S3 server on {s3['extra']['endpoint_url']}.")
+        yield {"falinvoke_default": emulator.connection, S3_CONN_ID: s3}
 
 
-def _prepare(home: Path, output: Path, connection: dict[str, Any]) -> None:
-    # Settings of this shell might lead to somebody's real database.
-    for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+@contextlib.contextmanager
+def _s3_server() -> Iterator[dict[str, Any]]:
+    """Serve S3 on this machine, out of memory, with an empty bucket; give the connection's fields."""
+    import boto3  # type: ignore[import-untyped]  # no stubs
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        at = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
+        fields: dict[str, Any] = {"conn_type": "aws", "login": "demo", "password": "demo", "extra": at}
+        client = boto3.client("s3", aws_access_key_id=fields["login"], aws_secret_access_key=fields["password"], **at)
+        client.create_bucket(Bucket=BUCKET)
+        yield fields
+    finally:
+        server.stop()
+
+
+def _prepare(home: Path, connections: dict[str, dict[str, Any]]) -> None:
+    # Settings of this shell might lead to somebody's real database, or real cloud.
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS"))]:
         del os.environ[name]
     os.environ.update(
+        {f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(fields) for conn_id, fields in connections.items()},
         AIRFLOW_HOME=str(home),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
         AIRFLOW__CORE__DAGS_FOLDER=str(HERE),
         AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
-        AIRFLOW_CONN_FALINVOKE_DEFAULT=json.dumps(connection),
-        AIRFLOW_VAR_FALINVOKE_OUTPUT=output.as_uri(),
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_falinvoke._compat import TaskDeferralTimeout
 from airflow_provider_falinvoke.assets import announce, manifest, uri_of
 from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from dags_examples.demo import run_for_its_assets
@@ -117,9 +118,9 @@ class TestInAirflow:
             lambda: draw(input=two, outlets=[alias], output_path=tmp_path.as_uri(), defer_after=defer_after)
         )
         assert ran.state == "success", ran.errors
-        of_the_job = {"request_id": next(iter(emulator.jobs)), "model_id": SHORT}
         files = ran.results["draw"]["files"]
-        assert events(alias=alias) == [(file["path"], {**of_the_job, **file}) for file in files]
+        assert events(alias=alias) == [(file["path"], file) for file in files]
+        assert {file["request_id"] for file in files} == set(emulator.jobs)
         assert len(files) == 2
 
     def test_an_alias_without_a_saved_file_gets_none_and_the_log_says_so(
@@ -177,6 +178,26 @@ class TestInAirflow:
         ((_, extra),) = events(asset=ordered)
         assert extra == {"request_id": next(iter(emulator.jobs)), "model_id": SHORT}
 
+    def test_a_batch_sends_its_summary_and_an_alias_gets_its_manifest(self, emulator: Emulator, tmp_path: Path) -> None:
+        """Thousands of files are no thousands of assets; the manifest names them all."""
+        from airflow.sdk import AssetAlias
+
+        pictures, alias = asset("pictures"), AssetAlias(f"test_files_{next(_numbers)}")
+        ran = run_tasks(
+            lambda: FalInvokeBatchOperator(
+                task_id="draw",
+                model_id=FAST,
+                inputs=["a fox", "an owl"],
+                output_path=tmp_path.as_uri(),
+                outlets=[pictures, alias],
+            )
+        )
+        assert ran.state == "success", ran.errors
+        summary = ran.results["draw"]
+        assert events(asset=pictures) == [(pictures.uri, summary)]
+        assert events(alias=alias) == [(summary["manifest"], {"path": summary["manifest"], **summary})]
+        assert (summary["done"], len(emulator.jobs)) == (2, 2)
+
     def test_a_failed_task_sends_none(self, emulator: Emulator) -> None:
         picture = asset()
         emulator.add_fault(Fault("fail"))
@@ -215,8 +236,8 @@ class TestInAirflow:
         result = ran.results["draw"]
         assert seen["asset"] == seen["asset inlet"] == [manifest(result)]
         (file,) = result["files"]
-        assert file.items() <= seen["alias"][0].items()
-        assert seen["alias inlet"] == [seen["alias"][0]]
+        assert seen["alias"][0] == file
+        assert seen["alias inlet"] == [file]
         assert len(emulator.posts()) == 1
 
 

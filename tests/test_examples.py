@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_falinvoke.emulator import Emulator
+from dags_examples.demo import run_for_its_assets
 from tests.support.dags import run_dag, store
+from tests.support.s3 import Bucket
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 FOLDER = Path(__file__).resolve().parent.parent / "dags_examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "demo"))
+#: It makes nothing, and runs only because of the events of another one.
+FOLLOWS = "check_assets"
 DURATIONS = {
     "fal-ai/flux/schnell": 0.3,
     "fal-ai/fast-sdxl": 0.3,
@@ -35,7 +40,7 @@ def everyday(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
 
 
 @pytest.mark.usefixtures("airflow_db", "quick_deferral")
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != FOLLOWS])
 def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
     name: str, everyday: Emulator, tmp_path: Path
 ) -> None:
@@ -63,6 +68,47 @@ def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
     assert everyday.leaks == []
 
 
+@pytest.mark.usefixtures("airflow_db", "quick_deferral")
+@pytest.mark.parametrize("tampered", [False, True], ids=["as announced", "another's bytes"])
+def test_the_dag_on_the_assets_checks_what_lies_on_s3_by_the_events_that_started_it(
+    tampered: bool,
+    everyday: Emulator,
+    s3_server: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_FALINVOKE_OUTPUT", s3_server.path("made"))
+    make, check = (importlib.import_module(f"dags_examples.{name}").dag for name in ("make_assets", FOLLOWS))
+    for dag in (make, check):
+        store(dag)
+    made = run_dag(make)
+    files = [file for result in made.results.values() for file in result["files"]]
+    there = s3_server.objects()
+    assert {key: hashlib.sha256(data).hexdigest() for key, data in there.items()} == {
+        file["path"].split(f"{s3_server.bucket}/")[1]: file["sha256"] for file in files
+    }
+    assert len(there) == 3
+    if tampered:
+        s3_server.client.put_object(Bucket=s3_server.bucket, Key=next(iter(there)), Body=b"not what was made")
+    ran = run_dag(check, run_for_its_assets)
+    everyday.stop()
+    assert ran.state == ("failed" if tampered else "success")
+    if tampered:
+        assert "is not what the job" in str(ran.errors["check"])
+    else:
+        assert ran.results["check"] == 3
+        said = capsys.readouterr().out
+        assert all(f"{file['size']} bytes, SHA-256 as announced, {file['path']}" in said for file in files)
+    assert len(everyday.posts()) == 3
+    with pytest.raises(LookupError, match="no asset event asks for a run of falinvoke_check_assets"):
+        run_for_its_assets(check)
+
+
 def test_the_demo_runs_every_example() -> None:
     demo = importlib.import_module("dags_examples.demo")
     assert set(demo.EXAMPLES) == set(EXAMPLES)
+
+
+def test_the_page_of_the_examples_lists_each() -> None:
+    page = (FOLDER.parent / "docs" / "examples.md").read_text()
+    assert [name for name in EXAMPLES if f"(../dags_examples/{name}.py)" not in page] == []

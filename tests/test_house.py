@@ -18,7 +18,7 @@ API = {"api", *BASE}
 HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
 BATCH = {"batch", "completion", "durable", *HOOKS}
 TRIGGERS = {"triggers", "batch", *HOOKS}
-SHARED = {"assets", "budget", "completion", "durable", "lineage", "speech", *TRIGGERS}
+SHARED = {"assets", "budget", "completion", "durable", "lineage", "reuse", "speech", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lineage": {"assets"},
     "completion": HOOKS,
     "budget": {"completion", *HOOKS},
+    "reuse": {"durable", "media", *API},
     "batch": BATCH,
     "operators": {"operators", *SHARED},
     "sensors": SHARED,

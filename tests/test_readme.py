@@ -44,11 +44,13 @@ def test_the_demo_runs_and_shows_each_job_with_its_file(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     files = sorted(path.suffix for path in (tmp_path / "demo-output").rglob("*") if path.is_file())
     assert files == [".png"] * 4 + [".wav"] * 2
+    checked = re.findall(r"falinvoke_(\w+): \d+ bytes, SHA-256 as announced, s3://", done.stdout)
+    assert checked == ["picture", "sound", "speech"], "the DAG on the assets ran, and read them from S3"
     table = done.stdout.split("\ntask ")[1]
-    rows = [line.split() for line in table.splitlines()[2:8]]
+    rows = [line.split() for line in table.splitlines()[2:11]]
     assert all(int(row[4]) >= 2 and row[5].startswith(row[2]) for row in rows), table

@@ -5,10 +5,12 @@ Times are epoch seconds, durations are seconds.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Random = Callable[[], float]
 
@@ -25,6 +27,8 @@ WORTH = 0.01
 DEFERRAL = 6.0
 #: A job that fails does so early, whatever its kind takes: it is looked at once by this age in any case.
 EARLY = 2.0
+#: Models whose jobs take a few seconds, by the beginning of their names: a worker that waits is done before a deferral.
+FAST_MODELS = ("fal-ai/flux/", "fal-ai/fast-sdxl", "fal-ai/elevenlabs/tts/")
 #: The shortest learned pause.
 _SHORTEST = 0.25
 
@@ -101,6 +105,30 @@ class PollSchedule:
             return min(self.maximum, max(_SHORTEST, learned if elapsed >= EARLY else min(learned, EARLY - elapsed)))
         plain = min(self.maximum, self.initial + self.growth * elapsed)
         return plain * (1 + self.jitter * (2 * rng() - 1))
+
+
+class BriefWait(NamedTuple):
+    """How long a worker waits for a job itself, in seconds from its submit.
+
+    :param seconds: the last moment for a look.
+    :param started_by: a job that is still queued at a look after this is not awaited any longer.
+    """
+
+    seconds: float
+    started_by: float
+
+    @classmethod
+    def of(cls, model_id: str, defer_after: float | None) -> BriefWait:
+        """Return the wait for a job of a model.
+
+        A deferral costs a fast job three times its duration, and a worker that waits costs a slot; so a worker sees a
+        fast model through, unless the job does not even start, and has but one look at the job of another.
+
+        :param defer_after: what the user wants instead, in seconds.
+        """
+        if defer_after is not None:
+            return cls(defer_after, math.inf)
+        return cls(5.0, 0.9) if model_id.startswith(FAST_MODELS) else cls(0.75, math.inf)
 
 
 def _worth_a_look_at(durations: Sequence[float]) -> float:

@@ -34,6 +34,8 @@ EMULATOR_OPTIONS: tuple[tuple[str, str | None, bool, str], ...] = (
     ("--accept-status", "CODE", False, "status of an accepted POST, 200 or 202 (202)"),
     ("--media-ttl", "SECONDS", False, "when files expire after their job's end (default: never)"),
     ("--fault", "JSON", True, "a fault to set; may be repeated"),
+    ("--tls-cert", "PEM", False, "speak HTTPS with this certificate, and the key of --tls-key"),
+    ("--tls-key", "PEM", False, "the key of --tls-cert"),
     ("--quiet", None, False, "print no line for each request"),
 )
 

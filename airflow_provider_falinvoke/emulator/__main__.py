@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             accept_status=options.accept_status,
             media_ttl=options.media_ttl,
             log=None if options.quiet else _log,
-            tls=tuple(options.tls) if options.tls else None,
+            tls=_tls(options),
         )
         for fault in options.fault:
             emulator.add_fault(fault)
@@ -55,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         emulator.stop()
     return 0
+
+
+def _tls(options: argparse.Namespace) -> tuple[str, str] | None:
+    given = (options.tls_cert, options.tls_key)
+    if any(given) and not all(given):
+        raise ValueError("--tls-cert and --tls-key go together")
+    return given if all(given) else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--accept-status", type=int, choices=(200, 202), default=202, help="status of an accepted POST (202)")
     add("--media-ttl", type=float, metavar="SECONDS", help="when files expire after their job's end (default: never)")
     add("--fault", type=_fault, action="append", default=[], metavar="JSON", help="a fault to set; may be repeated")
-    add("--tls", nargs=2, metavar=("CERT", "KEY"), help="speak HTTPS with this certificate and its key (PEM files)")
+    add("--tls-cert", metavar="PEM", help="speak HTTPS with this certificate, and the key of --tls-key")
+    add("--tls-key", metavar="PEM", help="the key of --tls-cert")
     add("--quiet", action="store_true", help="print no line for each request")
     return parser
 

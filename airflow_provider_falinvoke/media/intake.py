@@ -13,8 +13,8 @@ from airflow_provider_falinvoke.media.store import Folder, NewFile
 
 #: Bytes that are handled at once, large enough for the hash to leave Python's lock to the network.
 _BLOCK = 1 << 20
-#: Blocks that may wait for the storage before the network has to: one part of an upload.
-_WAITING = 8
+#: Blocks that may wait for the storage before the network has to.
+_WAITING = 2
 
 
 @dataclass(frozen=True)

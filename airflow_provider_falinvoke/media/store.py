@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-#: An object store shows nothing under a name until an upload is completed; how to open one with its content type.
-_TYPE_OPTION = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type", "gcs": "content_type"}
-#: Bytes of one part of an upload, and of a file that is sent in one request.
-_PART_BYTES = 8 << 20
+from airflow_provider_falinvoke.media.uploads import CommittedFile, S3File, check_s3
+
+_S3, _GOOGLE, _LOCAL = ("s3", "s3a", "s3n"), ("gs", "gcs"), ("", "file", "local")
 
 
 class NewFile(Protocol):
@@ -41,7 +40,6 @@ class Folder:
 
         self._path = ObjectStoragePath(path)
         self._fs: Any = self._path.fs
-        self._type_option = _TYPE_OPTION.get(self._path.protocol)
 
     def path_of(self, name: str) -> str:
         """Return where a file of this folder lies, as ObjectStoragePath takes it."""
@@ -52,13 +50,15 @@ class Folder:
 
         :param name: its name, folders below this one included.
         """
-        path = (self._path / name).path
-        if self._type_option is None:
-            if self._path.protocol in ("", "file", "local"):
-                # Its own mv would put a file into a folder of its name, and its own ls looks at each of 10,000 files.
-                return _RenamedFile(self._fs, path, os.replace, os.listdir)
-            return _RenamedFile(self._fs, path, self._fs.mv, lambda folder: self._fs.ls(folder, detail=False))
-        return _UploadedFile(self._fs, path, {self._type_option: content_type})
+        path, protocol = (self._path / name).path, self._path.protocol
+        if protocol in _S3:
+            return S3File(self._fs, path, content_type)
+        if protocol in _GOOGLE:
+            return CommittedFile(self._fs, path, content_type)
+        if protocol in _LOCAL:
+            # Its own mv would put a file into a folder of its name, and its own ls looks at each of 10,000 files.
+            return _RenamedFile(self._fs, path, os.replace, os.listdir)
+        return _RenamedFile(self._fs, path, self._fs.mv, lambda folder: self._fs.ls(folder, detail=False))
 
     def write(self, name: str, data: bytes, content_type: str) -> None:
         """Write a small file."""
@@ -70,20 +70,26 @@ class Folder:
             file.discard()
             raise
 
+    def read(self, name: str) -> bytes | None:
+        """Return a small file's bytes, None where there is no such file. Whatever else is wrong is raised."""
+        try:
+            data: bytes = self._fs.cat_file((self._path / name).path)
+        except FileNotFoundError:
+            return None
+        return data
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        """Yield a file's bytes, so many at a time."""
+        with self._fs.open((self._path / name).path, "rb", block_size=_PART_BYTES) as file:
+            while block := file.read(size):
+                yield block
+
     def check(self) -> None:
         """Make sure that files can be kept here, leaving nothing behind but the folder itself."""
-        if self._type_option is None:
+        if self._path.protocol in _S3:
+            check_s3(self._fs, (self._path / ".falinvoke").path)
+        elif self._path.protocol not in _GOOGLE:
             self._fs.makedirs(self._path.path, exist_ok=True)
-        elif self._type_option == "ContentType":
-            # An upload that is begun and given up asks for the very right that a file will need; makedirs would rather
-            # make a bucket of a misspelt name.
-            probe = self._fs.open((self._path / ".falinvoke").path, "wb", block_size=_PART_BYTES, autocommit=False)
-            try:
-                probe.flush(force=True)
-                with contextlib.suppress(Exception):  # the right to give it up is not needed
-                    probe.discard()
-            finally:
-                probe.closed = True
 
 
 class _RenamedFile:
@@ -123,39 +129,3 @@ class _RenamedFile:
             if name.startswith(f"{own}.") and name.endswith(".part"):
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm(f"{self._folder}/{name}")
-
-
-class _UploadedFile:
-    """Sent to an object store: a small one in a single request, a larger one in parts that are joined at its end."""
-
-    def __init__(self, fs: Any, path: str, options: dict[str, str]) -> None:
-        self._fs = fs
-        self._path = path
-        self._options = options
-        self._first = bytearray()
-        self._upload: Any = None
-
-    def write(self, data: bytes) -> None:
-        if self._upload is not None:
-            self._upload.write(data)
-            return
-        self._first += data
-        if len(self._first) >= _PART_BYTES:
-            # Not committed by itself: an object that Python throws away half written would commit its half.
-            self._upload = self._fs.open(self._path, "wb", block_size=_PART_BYTES, autocommit=False, **self._options)
-            first, self._first = self._first, bytearray()
-            self._upload.write(first)
-
-    def commit(self) -> None:
-        if self._upload is None:
-            self._fs.pipe_file(self._path, bytes(self._first), **self._options)
-            return
-        self._upload.flush(force=True)
-        self._upload.commit()
-        self._upload.closed = True
-
-    def discard(self) -> None:
-        if self._upload is not None:
-            with contextlib.suppress(Exception):  # what is wrong with the storage has been said; parts are no file
-                self._upload.discard()
-            self._upload.closed = True

@@ -157,5 +157,5 @@ class FalInvokeBatchOperator(RunsBatch):
             context["ti"].xcom_push(key="summary", value=summary)
             raise error
         # Of thousands of files, an asset's event names the one that names them all.
-        announce(context, self.outlets, {**summary, "files": [{"path": summary["manifest"]}]})
+        announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])
         return summary

@@ -16,7 +16,7 @@ from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferra
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
@@ -42,6 +42,7 @@ from airflow_provider_falinvoke.exceptions import (
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
+from airflow_provider_falinvoke.reuse import Kept
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 class FalInvokeOperator(ReportsLineage, BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
-    The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
-    task defers, so that no worker slot is held while the model works.
+    The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that
+    the task defers, so that no worker slot is held while the model works.
 
     Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``manifest``,
     ``on_ambiguous_submit``, ``on_flagged``, ``prices`` and ``wait_for_completion`` are templated, nested values too,
@@ -71,10 +72,14 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param download_timeout: how long the download of one file may take, all tries together.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"`` and mark them,
         ``"fail"`` the task for good and save none, or ``"skip"`` them, and the task where no other file is left.
+    :param reuse: where files that the same connection, model and input made lie under ``output_path`` already, and are
+        unchanged, return their result, marked ``reused``, and submit nothing. Needs a ``seed`` in ``input``.
     :param wait_for_completion: False submits only and returns the request_id, for a
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
-    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own.
+    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
+        brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
+        started, and for one look at any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
@@ -88,8 +93,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         ``per_megapixel``, ``per_second``, ``per_1000_characters``. None takes the connection's ``prices``. Without a
         price nothing is guessed.
     :param max_cost: refuse, before anything is sent, a job that is estimated to cost more than this.
-    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, and ``estimated_cost``; the request_id with
-        ``wait_for_completion=False``.
+    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, ``estimated_cost`` and ``reused``; the
+        request_id with ``wait_for_completion=False``.
     """
 
     template_fields: Sequence[str] = (
@@ -123,9 +128,10 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
         on_flagged: FlagPolicy = "keep",
+        reuse: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = True,
-        defer_after: float | timedelta | str = 5.0,
+        defer_after: float | timedelta | str | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
         timeout: float | timedelta | str = 3600.0,
@@ -146,6 +152,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
         self.on_flagged = flag_policy_of(on_flagged)
+        self.reuse = reuse
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.defer_after = defer_after
@@ -173,7 +180,12 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 self.log.warning(
                     "This Airflow has no task state store (it came with 3.3): a retry submits and pays again"
                 )
-            job = self._resumed(order, ledger) or self._submitted(order, ledger)
+            job = self._resumed(order, ledger)
+            if job is None and order.kept is not None and (result := order.kept.find()) is not None:
+                self._push_request_id(context, result["request_id"])
+                self._announce(context, result)
+                return result
+            job = job or self._submitted(order, ledger)
             request_id = self._running = job.invocation.request_id
             self._push_request_id(context, request_id)
             # A result that came without an id is all there will ever be of it.
@@ -224,8 +236,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             fingerprint=fingerprint(request, self.fal_conn_id),
             policy=policy,
             saving=saving_of(self, context),
+            kept=Kept(request, self.fal_conn_id, self.output_path) if self.reuse else None,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            defer_after=seconds_of("defer_after", self.defer_after),
+            brief=BriefWait.of(
+                request.model_id, None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
+            ),
             poll_interval=poll_interval_of(self.poll_interval),
             max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
@@ -294,7 +309,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             done = self.hook.wait_briefly(
                 request_id,
                 submitted_at=job.submitted_at,
-                until=min(job.submitted_at + order.defer_after, job.deadline),
+                until=min(job.submitted_at + order.brief.seconds, job.deadline),
+                started_by=job.submitted_at + order.brief.started_by,
                 schedule=schedule,
             )
             if isinstance(done, Invocation):
@@ -334,15 +350,29 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
         cost = estimated_cost(self.model_id, self.input, self.prices, self.hook)
         try:
-            result = bring_home(self.hook, invocation, saving_of(self, context), estimated_cost=cost)
+            result = bring_home(self.hook, invocation, saving_of(self, context), estimated_cost=cost, reused=False)
         except (FalInvokeMediaGoneError, FalInvokeFlaggedError, AirflowSkipException):
             # A retry looks for new URLs; a user who clears the task wants another job.
             ledger.done(invocation.request_id)
             raise
+        self._announce(context, result)
+        ledger.done(invocation.request_id)
+        if self.reuse:
+            self._keep(result, ledger)
+        return result
+
+    def _announce(self, context: Context, result: dict[str, Any]) -> None:
         announce(context, self.outlets, result)
         self.brought_home = result
-        ledger.done(invocation.request_id)
-        return result
+
+    def _keep(self, result: dict[str, Any], ledger: Ledger) -> None:
+        """Keep a result for reuse, unless another request made it than the one this task would send by now."""
+        try:
+            request = self._request()
+            if ledger.record is None or ledger.record.fingerprint == fingerprint(request, self.fal_conn_id):
+                Kept(request, self.fal_conn_id, self.output_path).keep(result)
+        except FalInvokeError as error:  # the job is done, whatever its parameters would render to by now
+            self.log.warning("The result is not kept for reuse: %s", error)
 
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
@@ -358,8 +388,9 @@ class _Order:
     fingerprint: str
     policy: AmbiguousPolicy
     saving: Saving
+    kept: Kept | None
     timeout: float
-    defer_after: float
+    brief: BriefWait
     poll_interval: float | None
     max_poll_interval: float
 

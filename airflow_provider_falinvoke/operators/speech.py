@@ -112,11 +112,11 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         super().check(given)
         if not is_literal(self.max_characters) or not self._is_long(given):
             return
-        if self.output_path is None or not self.wait_for_completion:
+        if self.output_path is None or self.reuse or not self.wait_for_completion:
             raise FalInvokeInputError(
                 f"text: it has {len(given['text'])} characters, more than max_characters ({self.max_characters}), so "
-                "it is said in parts, which needs output_path, and wait_for_completion. max_characters=None says it "
-                "whole."
+                "it is said in parts, which needs output_path, and wait_for_completion, and goes without reuse. "
+                "max_characters=None says it whole."
             )
 
     @property
@@ -173,6 +173,7 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
             **(parts.timings() if self.input.get("timestamps") else {}),
         }
         announce(context, self.outlets, result)
+        self.brought_home = {**result, "request_id": result["manifest"]}
         return result
 
     def _is_long(self, fields: Mapping[str, Any]) -> bool:

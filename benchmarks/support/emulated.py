@@ -68,7 +68,7 @@ def emulator(
     :param variables: further environment variables, such as those of a faster clock.
     :param tls: a certificate and its key.
     """
-    certificate = ["--tls", *map(str, tls)] if tls else []
+    certificate = [f"--tls-cert={tls[0]}", f"--tls-key={tls[1]}"] if tls else []
     process = subprocess.Popen(
         [sys.executable, "-c", _START, "--quiet", *options, *certificate],
         env={**os.environ, **(variables or {})},

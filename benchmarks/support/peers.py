@@ -62,7 +62,13 @@ class _StatusHook(HttpAsyncHook):  # type: ignore[misc]  # unseen by mypy
         return response
 
 
-class _StatusSensorTrigger(HttpSensorTrigger):  # type: ignore[misc]  # unseen by mypy
+class StatusSensorTrigger(HttpSensorTrigger):  # type: ignore[misc]  # unseen by mypy
+    """HttpSensorTrigger, its hook reading the status of our API as a 404 while the job is pending."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return this class with HttpSensorTrigger's arguments."""
+        return ("benchmarks.support.peers.StatusSensorTrigger", super().serialize()[1])
+
     def _get_async_hook(self) -> HttpAsyncHook:
         return _StatusHook(method=self.method, http_conn_id=self.http_conn_id)
 
@@ -71,7 +77,7 @@ def http_sensor_with_status(interval: float) -> Wait:
     """The same trigger, its hook reading the status of our API as a 404 while the job is pending."""
 
     async def wait(request_id: str, submitted_at: float) -> None:
-        await first_event(_StatusSensorTrigger(endpoint=path_of(request_id), poke_interval=interval))
+        await first_event(StatusSensorTrigger(endpoint=path_of(request_id), poke_interval=interval))
 
     return wait
 

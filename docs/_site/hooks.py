@@ -26,7 +26,7 @@ PUBLIC = (
     "triggers",
     "exceptions.py",
     "completion.py",
-    "media.py",
+    "media/__init__.py",
     "api/models.py",
     "api/inputs.py",
     "api/pricing.py",

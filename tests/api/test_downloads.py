@@ -20,7 +20,17 @@ from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.drivers import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
-from tests.api.server import Handler, Script, answer, be_silent, closed_port, hang_up, self_signed, serving
+from tests.api.server import (
+    Handler,
+    Script,
+    answer,
+    be_silent,
+    closed_port,
+    hang_up,
+    listening_in_silence,
+    self_signed,
+    serving,
+)
 
 BODY = hashlib.sha256(b"file").digest() * 10_000
 TAG = '"version-1"'
@@ -258,6 +268,16 @@ class TestTime:
         with serving(self.drip(prefix)) as host:
             assert "did not come within 1 s (download_timeout)" in str(failure(host.base_url, seconds=1.0))
         assert time.monotonic() - started < 15
+
+    def test_a_host_that_drips_through_tls_is_cut_off(self, tmp_path: Path) -> None:
+        tls, certificate = self_signed(tmp_path)
+        here = endpoint(ca_bundle=str(certificate))
+        with serving(self.drip(b"HTTP/1.1 200 OK\r\n\r\n"), tls=tls) as host:
+            assert "download_timeout" in str(failure(host.base_url, at=here, seconds=1.0))
+
+    def test_a_handshake_that_does_not_end_is_left(self) -> None:
+        with listening_in_silence() as port:
+            assert "download_timeout" in str(failure(f"https://127.0.0.1:{port}/a.png", seconds=0.5))
 
     def test_a_host_that_says_nothing_is_left(self) -> None:
         with serving(be_silent) as host:

@@ -7,7 +7,15 @@ import statistics
 
 import pytest
 
-from airflow_provider_falinvoke.api.schedule import EARLY, ENOUGH, MODELS, REMEMBERED, Durations, PollSchedule
+from airflow_provider_falinvoke.api.schedule import (
+    EARLY,
+    ENOUGH,
+    MODELS,
+    REMEMBERED,
+    BriefWait,
+    Durations,
+    PollSchedule,
+)
 
 
 def lowest() -> float:
@@ -154,3 +162,22 @@ def _looks_of(duration: float, durations: Durations) -> int:
         age += PollSchedule().pause(age, middle, known=durations.of("m"))
         looks += 1
     return looks
+
+
+@pytest.mark.parametrize(
+    "model_id", ["fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/elevenlabs/tts/multilingual-v2"]
+)
+def test_a_worker_sees_a_fast_model_through_unless_its_job_does_not_start(model_id: str) -> None:
+    assert BriefWait.of(model_id, None) == (5.0, 0.9)
+
+
+@pytest.mark.parametrize("model_id", ["fal-ai/stable-audio-25/text-to-audio", "fal-ai/some/video", "x"])
+def test_a_worker_has_one_early_look_at_the_job_of_any_other_model(model_id: str) -> None:
+    wait, schedule = BriefWait.of(model_id, None), PollSchedule()
+    first = schedule.pause(0, lambda: 1.0)
+    assert first <= wait.seconds < first + schedule.pause(first, lowest)
+
+
+def test_a_worker_waits_as_long_as_it_is_told() -> None:
+    assert BriefWait.of("fal-ai/flux/schnell", 0.0).seconds == 0
+    assert BriefWait.of("x", 60.0) == (60.0, float("inf"))

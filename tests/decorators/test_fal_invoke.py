@@ -144,7 +144,7 @@ def test_arguments_and_parameters_are_rendered_and_the_context_is_given(emulator
     assert job.input["prompt"] == "a fox in the snow for made"
     assert job.tags == [{"key": "run", "value": "xxx"}]
     (file,) = ran.results["made"]["files"]
-    assert Path(file["path"].removeprefix("file://")).parent == tmp_path / "made"
+    assert Path(file["path"].removeprefix("file://")).is_relative_to(tmp_path / "made")
     assert set(ran.results["made"]) >= {"request_id", "files", "estimated_cost"}, "annotated as a dict, and yet whole"
 
 

@@ -13,7 +13,9 @@ from tests.docs.blocks import ROOT
 PACKAGE = ROOT / "airflow_provider_falinvoke"
 #: The emulator is a tool of its own: what it says goes to the terminal that started it.
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if "emulator" not in path.parts]
-LEVELS = ("warning", "error", "exception", "critical")
+LEVELS = ("warn", "warning", "error", "exception", "critical")
+#: What makes a message too: functions that return a warning for another to give, and a class chosen at run time.
+ALSO = {"caution", "kind"}
 #: What is shorter is a piece of a sentence.
 FEWEST_WORDS = 3
 
@@ -32,8 +34,8 @@ def messages(modules: list[Path] | None = None) -> list[Message]:
     :param modules: where to look; in the whole package by default.
     """
     trees = {path: ast.parse(path.read_text()) for path in (MODULES if modules is None else modules)}
-    makers = {name for tree in trees.values() for name in _functions(tree, _is_error)}
-    words = {name: node for tree in trees.values() for name, node in _functions(tree, "str".__eq__).items()}
+    makers = ALSO | {name for tree in trees.values() for name in _functions(tree, _is_error)}
+    words = {name: node for tree in trees.values() for name, node in _functions(tree, _is_text).items()}
     found = (
         Message(f"{path.name}:{line}", text)
         for path, tree in trees.items()
@@ -45,6 +47,10 @@ def messages(modules: list[Path] | None = None) -> list[Message]:
 
 def _is_error(name: str) -> bool:
     return name.endswith(("Error", "Exception")) and name != "AssertionError"
+
+
+def _is_text(name: str) -> bool:
+    return name in ("str", "str | None")
 
 
 def _name(function: ast.expr) -> str:
@@ -70,7 +76,7 @@ def _roots(tree: ast.Module, makers: set[str]) -> Iterator[ast.AST]:
             name = _name(node.func)
             if name in makers or _is_error(name):
                 yield from (*node.args, *(keyword.value for keyword in node.keywords))
-            elif name in LEVELS and "log" in ast.unparse(node.func):
+            elif name in LEVELS and re.search(r"\blog\.|^warnings\.", ast.unparse(node.func)):
                 yield from node.args[:1]
 
 

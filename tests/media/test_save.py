@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import logging
+import resource
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -319,6 +320,17 @@ class TestMishaps:
         gone = pytest.raises(FalInvokeMediaGoneError, match="410")
         with serving(endless) as slow, serving(answer(410)) as bad, gone:
             save(made_up({"images": [slow.base_url, bad.base_url]}), tmp_path.as_uri())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_disk_that_is_full_leaves_no_half_file(self, emulator: Emulator, tmp_path: Path) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limits[1]))
+        try:
+            with serving(answer(200, wav(1000))) as host, pytest.raises(FalInvokeMediaError, match="File too large"):
+                save(made_up({"audio": host.base_url}), tmp_path.as_uri())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert len(host.requests) == 1
         assert list(tmp_path.iterdir()) == []
 
     def test_an_empty_file_is_none(self, folder: Folder, emulator: Emulator) -> None:

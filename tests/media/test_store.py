@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_falinvoke.media import uploads
 from airflow_provider_falinvoke.media.store import Folder
 from tests.support.s3 import Bucket
 
@@ -114,6 +116,42 @@ def test_an_upload_that_is_given_up_or_only_probed_is_not_kept_by_the_store(s3_s
     assert s3_server.unfinished() == []
 
 
+def test_parts_are_joined_in_their_order_whenever_they_arrive(
+    s3_server: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, first = uploads.S3File._send_part, threading.Event()
+
+    def first_part_last(file: uploads.S3File, upload: dict[str, str], number: int, body: bytes) -> dict[str, Any]:
+        if number == 1:
+            assert first.wait(30)
+        reply = send(file, upload, number, body)
+        if number == 2:
+            first.set()
+        return reply
+
+    monkeypatch.setattr(uploads.S3File, "_send_part", first_part_last)
+    data = LARGE + LARGE[::-1]
+    file = Folder(s3_server.path()).new_file("one.bin", "image/png")
+    for start in range(0, len(data), 1 << 20):
+        file.write(data[start : start + (1 << 20)])
+    file.commit()
+    assert first.is_set()
+    assert s3_server.objects() == {"made/one.bin": data}
+
+
+def test_an_upload_that_the_store_does_not_complete_leaves_nothing(
+    s3_server: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PART_BYTES", 1 << 20)  # smaller than the store takes
+    file = Folder(s3_server.path()).new_file("one.bin", "image/png")
+    for _ in range(3):
+        file.write(bytes(1 << 20))
+    with pytest.raises(OSError, match="minimum allowed"):
+        file.commit()
+    file.discard()
+    assert (s3_server.objects(), s3_server.unfinished()) == ({}, [])
+
+
 def test_an_upload_that_python_throws_away_is_not_completed(s3_server: Bucket) -> None:
     file: Any = Folder(s3_server.path()).new_file("one.bin", "image/png")
     file.write(LARGE)
@@ -128,21 +166,34 @@ def test_a_bucket_that_is_not_there_is_found_by_the_check_and_not_made(s3_server
     assert "misspelt-bucket" not in names
 
 
-def test_a_killed_process_leaves_a_part_which_the_next_one_removes(tmp_path: Path) -> None:
+def kill_while_writing(url: str) -> None:
+    """Let another process write a file, and kill it in the middle."""
     writer = (
         "import sys, time\n"
         "from airflow_provider_falinvoke.media.store import Folder\n"
-        f"file = Folder({tmp_path.as_uri()!r}).new_file('one.bin', 'image/png')\n"
-        "file.write(b'half' * 100_000)\nprint('writing', flush=True)\ntime.sleep(60)\n"
+        f"file = Folder({url!r}).new_file('one.bin', 'image/png')\n"
+        "for _ in range(12):\n    file.write(bytes(1 << 20))\n"
+        "print('writing', flush=True)\ntime.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
+        while process.stdout.readline() != "writing\n":
+            assert process.poll() is None
         os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_killed_process_leaves_a_part_which_the_next_one_removes(tmp_path: Path) -> None:
+    kill_while_writing(tmp_path.as_uri())
     (left,) = tmp_path.iterdir()
     assert left.name.startswith("one.bin.") and left.name.endswith(".part")
     Folder(tmp_path.as_uri()).write("one.bin", b"whole", "image/png")
     assert local(tmp_path).listing() == {"one.bin": b"whole"}
+
+
+def test_a_killed_process_leaves_nothing_that_can_be_seen_in_a_bucket(s3_server: Bucket) -> None:
+    kill_while_writing(s3_server.path())
+    assert s3_server.objects() == {}
+    assert s3_server.unfinished() == ["made/one.bin"], "for a lifecycle rule of the bucket to remove"
 
 
 def test_a_writer_that_was_taken_for_dead_cannot_replace_the_file_of_its_successor(tmp_path: Path) -> None:

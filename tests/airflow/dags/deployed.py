@@ -37,6 +37,7 @@ with DAG("deployed_batch", schedule=None, start_date=datetime(2026, 1, 1), rende
         inputs="{{ dag_run.conf['inputs'] }}",
         input={"image_size": {"width": 64, "height": 64}},
         output_path="{{ dag_run.conf['output'] }}",
+        max_in_flight=250,
         retries=5,
         retry_delay=timedelta(seconds=1),
     )
