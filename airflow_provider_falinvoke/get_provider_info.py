@@ -93,7 +93,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": INTEGRATION,
                 "python-modules": [
                     f"{package}.operators.{name}"
-                    for name in ("falinvoke", "batch", "typed", "image", "audio", "speech")
+                    for name in ("falinvoke", "batch", "waves", "typed", "image", "audio", "speech")
                 ],
             }
         ],

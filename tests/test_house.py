@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "triggers": TRIGGERS - {"triggers"},
     "durable": {"_compat", *API},
     "assets": set(),
-    "speech": {"speech"},
+    "speech": {"speech", "batch", "media"},
     "lineage": {"assets"},
     "completion": HOOKS,
     "budget": {"completion", *HOOKS},

@@ -5,29 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.batch.cost import cost_of_all
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
-from airflow_provider_falinvoke.batch.plan import (
-    Asked,
-    FailurePolicy,
-    Item,
-    Next,
-    Phase,
-    Tally,
-    after_wave,
-    progress,
-    room,
-    submits,
-    take_up,
-)
-from airflow_provider_falinvoke.batch.result import write_manifest
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase, take_up
+from airflow_provider_falinvoke.batch.plan import FailurePolicy, Next, Tally, after_wave, progress, room, submits
+from airflow_provider_falinvoke.batch.result import manifest_rows, write_manifest
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.batch.waiting import Job, Wait, Waited
 from airflow_provider_falinvoke.batch.wave import Wave
@@ -36,11 +26,12 @@ from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeBatchError,
     FalInvokeError,
-    FalInvokeInputError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import Saving
+from airflow_provider_falinvoke.media.naming import sanitised
 
 log = logging.getLogger(__name__)
 
@@ -68,23 +59,52 @@ class Batch:
     """One task instance's batch, in the process that runs it now.
 
     :param inputs: its requests.
-    :param home: the folder for files and manifest.
+    :param saving: where and how its files are kept.
+    :param home: the folder for the manifest.
     :param journal: what earlier processes left.
     """
 
     def __init__(
-        self, hook: FalInvokeHook, settings: Settings, *, inputs: Inputs, home: Folder, journal: Journal
+        self,
+        hook: FalInvokeHook,
+        settings: Settings,
+        *,
+        inputs: Inputs,
+        saving: Saving,
+        home: Folder,
+        journal: Journal,
     ) -> None:
         self._hook = hook
         self.settings = settings
+        self.model_id = inputs.model_id
         self.folder = str(home)
         self._inputs = inputs
+        self._saving = saving
         self._home = home
         self._journal = journal
         self._wave: Wave | None = None
         self._looks: dict[str, float] = {}
         self._blocked: FalInvokeError | None = None
         self._asked_to_stop = False
+
+    @classmethod
+    def of(cls, ti: Any, hook: FalInvokeHook, settings: Settings, *, inputs: Inputs, saving: Saving) -> Batch:
+        """Return the batch of a task instance.
+
+        :raises FalInvokeMediaError: there is no such storage.
+        """
+        place = saving.place
+        parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
+        home = "/".join([str(saving.output_path).rstrip("/"), *parts])
+        names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        return cls(
+            hook,
+            settings,
+            inputs=inputs,
+            saving=saving,
+            home=Folder(home),
+            journal=Journal(Folder(f"{home}/_batch"), names),
+        )
 
     def begin(self, generation: int) -> None:
         """Start a try: check all inputs, and take up what earlier tries left.
@@ -93,8 +113,12 @@ class Batch:
         :raises FalInvokeInputError: an input is wrong, or the batch is too dear; nothing was sent.
         :raises FalInvokeError: the journal cannot be read or written; nothing was sent.
         """
-        asked = [Asked(one.fingerprint, one.request.model_id, self._cost(one.request)) for one in self._inputs.check()]
-        cost = self._check_cost(asked)
+        prices = self.settings.prices
+        asked = [
+            Asked(one.fingerprint, one.request.model_id, estimate(one.request, prices)) for one in self._inputs.check()
+        ]
+        cost = cost_of_all(asked, self.settings.max_cost)
+        self._saving.check_folder()
         existed = self._journal.take_over()
         cleared = existed and self._journal.head.generation != generation
         left = {item.index: item for item in self._journal.items}
@@ -110,6 +134,10 @@ class Batch:
             for index, one in enumerate(asked)
         ]
         say_what_changed(left, items)
+        for item in items:
+            if item.phase is Phase.SUBMITTED:
+                metrics.about(item.asked.model_id)
+                metrics.resumed()
         self._journal.begin(items, generation=generation, cost=cost)
 
     def reopen(self) -> None:
@@ -144,7 +172,7 @@ class Batch:
                 self._hook,
                 self._journal,
                 self._inputs,
-                folder=self.folder,
+                saving=self._saving,
                 timeout=self.settings.timeout,
                 on_item_failure=self.settings.on_item_failure,
             )
@@ -165,15 +193,14 @@ class Batch:
             self._wave.stop()
         return Tally.of(self._journal.items).in_flight
 
-    def jobs(self, now: float) -> list[Job]:
-        """Return the jobs in flight, and when to look at each."""
-        schedule = self.settings.schedule
+    def jobs(self) -> list[Job]:
+        """Return the jobs in flight, and when to look at each; 0 leaves that to the wait."""
         return [
             Job(
                 item.request_id,
                 item.submitted_at,
                 item.deadline,
-                self._looks.get(item.request_id, now + schedule.pause(now - item.submitted_at)),
+                self._looks.get(item.request_id, 0.0),
             )
             for item in self._journal.items
             if item.phase is Phase.SUBMITTED and item.request_id is not None
@@ -181,7 +208,7 @@ class Batch:
 
     def wait_here(self, following: Next) -> Waited:
         """Wait on the worker."""
-        jobs = self.jobs(time.time())
+        jobs = self.jobs()
         wait = Wait(self._hook, jobs, schedule=self.settings.schedule, more=following.more, until=following.until)
         return asyncio.run(wait.run())
 
@@ -193,8 +220,8 @@ class Batch:
         """
         now = time.time()
         # A job whose deadline passed is looked at once, whatever the answer.
-        deadlines = {job.request_id: job.deadline for job in self.jobs(now)}
-        jobs = [job._replace(deadline=0.0, look_at=0.0) for job in self.jobs(now)]
+        deadlines = {job.request_id: job.deadline for job in self.jobs()}
+        jobs = [job._replace(deadline=0.0, look_at=0.0) for job in self.jobs()]
         waited = asyncio.run(Wait(self._hook, jobs, schedule=self.settings.schedule).run())
         waited.ended = [
             one
@@ -207,6 +234,10 @@ class Batch:
                 f"ended. They go on, and they are paid; a retry takes them up. Their request_ids: {self._home}."
             )
         return waited
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield what the manifest says of each item, in order."""
+        return manifest_rows(self._journal)
 
     def finish(self) -> tuple[dict[str, Any], FalInvokeError | None]:
         """Write the manifest, and return the summary, and what the task fails with, if it does."""
@@ -239,6 +270,7 @@ class Batch:
             submits=self._goes_on(tally),
             blocked=wave.blocked is not None,
             blocked_since=since,
+            cut=wave.cut,
             now=now,
         )
 
@@ -246,24 +278,3 @@ class Batch:
         log.info("%s", standing(Tally.of(self._journal.items), progress(self._journal.items, time.time())))
         if self._blocked is not None:
             log.warning("Nothing more could be submitted just now: %s", self._blocked)
-
-    def _cost(self, request: InvokeRequest) -> float | None:
-        return estimate(request, self.settings.prices)
-
-    def _check_cost(self, asked: Sequence[Asked]) -> float | None:
-        unknown = [index for index, one in enumerate(asked) if one.cost is None]
-        cost = None if unknown else sum(one.cost or 0.0 for one in asked)
-        limit = self.settings.max_cost
-        if cost is not None:
-            log.info("Estimated cost of all %d items: %.6g", len(asked), cost)
-        elif limit is not None:
-            raise FalInvokeInputError(
-                f"max_cost is set, but what {len(unknown)} of the items cost is not known (item {unknown[0]} is the "
-                f"first, a job of {asked[unknown[0]].model_id}); nothing was sent. Give the price in prices, or in the "
-                "connection's extra."
-            )
-        if cost is not None and limit is not None and cost > limit:
-            raise FalInvokeInputError(
-                f"The batch would cost some {cost:.6g}, more than max_cost ({limit:.6g}); nothing was sent."
-            )
-        return cost

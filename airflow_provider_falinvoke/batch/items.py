@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type
 from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
@@ -41,11 +41,22 @@ class Inputs:
     :param model_id: the model of the items that name none.
     :param shared: fields that all items have; an item's own win.
     :param tags: the tags of the items that have none.
+    :param family: the checks of a model that is not documented.
     """
 
-    def __init__(self, source: Any, *, conn_id: str, model_id: Any, shared: Any = None, tags: Any = None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        *,
+        conn_id: str,
+        model_id: Any,
+        shared: Any = None,
+        tags: Any = None,
+        family: type[FalInput] = FalInput,
+    ) -> None:
         self._conn_id = conn_id
-        self._model_id = model_id
+        self._family = family
+        self.model_id = model_id
         self._shared = object_of(shared or {})
         if not isinstance(self._shared, dict):
             raise FalInvokeInputError(f"input must be a dict, not {str(shared)[:80]!r}; nothing was sent.")
@@ -99,15 +110,15 @@ class Inputs:
     def _checked(self, item: Any) -> Checked:
         if isinstance(item, bytes):
             item = _line(item)
-        model_id, fields, tags = self._model_id, item, self._tags
+        model_id, fields, tags = self.model_id, item, self._tags
         if isinstance(item, dict) and isinstance(item.get("input"), dict) and item.keys() <= _REQUEST_KEYS:
             model_id, fields = item.get("model_id") or model_id, item["input"]
             tags = item.get("tags") if item.get("tags") is not None else tags
         if isinstance(fields, str):
-            fields = {"text" if input_type(model_id) is SpeechInput else "prompt": fields}
+            fields = {"text" if input_type(model_id, self._family) is SpeechInput else "prompt": fields}
         if isinstance(fields, dict):
             fields = {**self._shared, **fields}
-        request = InvokeRequest.build(model_id, fields, tags)
+        request = InvokeRequest.build(model_id, fields, tags, family=self._family)
         return Checked(request, fingerprint(request, self._conn_id))
 
     def _read(self) -> Iterator[tuple[str, Any]]:

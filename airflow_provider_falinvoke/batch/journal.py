@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_falinvoke.batch.plan import Asked, Item, Phase
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 CHUNK = 100
 #: Rows are written by so many at a time; what is lost with a process is fetched again.
 ROWS_AT_ONCE = 25
+JSON_LINES = "application/jsonl"
+_JSON = "application/json"
 _HEAD = "head.json"
 _SHOWN = 100
 
@@ -84,7 +86,6 @@ class Journal:
         try:
             head = self._read_head()
             if head is None:
-                self._folder.make()
                 return False
             if head.batch != self._batch:
                 raise ValueError(f"it is that of {head.batch}")
@@ -183,7 +184,7 @@ class Journal:
             told = self._read_rows(number)
             told |= {item.index: row for item, row in self._rows if item.index // CHUNK == number}
             lines = [json.dumps(told[index]) for index in sorted(told)]
-            self._folder.write(_rows_name(number), "".join(f"{line}\n" for line in lines).encode())
+            self._folder.write(_rows_name(number), "".join(f"{line}\n" for line in lines).encode(), JSON_LINES)
         for item, _ in self._rows:
             self.put(item)
         self._rows.clear()
@@ -205,13 +206,13 @@ class Journal:
         return None if data is None else Head.model_validate_json(data)
 
     def _write_head(self, head: Head) -> None:
-        self._folder.write(_HEAD, head.model_dump_json().encode())
+        self._folder.write(_HEAD, head.model_dump_json().encode(), _JSON)
         self._head = head
 
     def _write_chunks(self) -> None:
         for number in sorted(self._dirty):
             chunk = self.items[number * CHUNK : (number + 1) * CHUNK]
-            self._folder.write(_items_name(number), json.dumps([_plain(item) for item in chunk]).encode())
+            self._folder.write(_items_name(number), json.dumps([_plain(item) for item in chunk]).encode(), _JSON)
             self._dirty.discard(number)
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from airflow_provider_falinvoke.batch.phases import IN_FLIGHT, MAY_PASS, TROUBLE, Item, Phase
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
 
 FailurePolicy = Literal["fail", "ignore", "stop"]
@@ -27,100 +26,6 @@ QUOTA_PATIENCE = 3900.0
 QUOTA_PAUSE = 60.0
 #: Jobs an hour are counted over so many seconds.
 RATE_WINDOW = 900.0
-
-
-class Phase(str, Enum):
-    """How far an item got. What a new try makes of each is :func:`take_up`'s matter."""
-
-    #: Nothing of it was sent, or it is to be sent again.
-    WAITING = "waiting"
-    #: About to be submitted; where the record stays here, it may or may not be a paid job.
-    INTENT = "intent"
-    #: In flight: its request_id is known.
-    SUBMITTED = "submitted"
-    #: Its result and its files are home.
-    DONE = "done"
-    #: The job failed; another one may succeed.
-    FAILED = "failed"
-    #: It failed, or was not taken, for a reason that the same request will meet again.
-    REFUSED = "refused"
-    #: Its submit may have been accepted, and paid, though no request_id came back.
-    AMBIGUOUS = "ambiguous"
-    #: It had not ended at its deadline; it goes on, and it is paid.
-    LATE = "late"
-    #: The job is completed, but a file could not be saved.
-    UNSAVED = "unsaved"
-    #: The job is completed, but the hosts of its files do not have them any more, or it names none.
-    GONE = "gone"
-
-
-#: An item in one of these has a paid job, or may have.
-PAID = frozenset((Phase.INTENT, Phase.SUBMITTED, Phase.AMBIGUOUS, Phase.LATE, Phase.UNSAVED, Phase.GONE))
-IN_FLIGHT = frozenset((Phase.INTENT, Phase.SUBMITTED))
-#: The ends of an item that are not what was wanted.
-TROUBLE = frozenset(Phase) - IN_FLIGHT - {Phase.WAITING, Phase.DONE}
-#: Where a retry of the task may do better.
-_MAY_PASS = frozenset((Phase.FAILED, Phase.LATE, Phase.UNSAVED, Phase.GONE))
-
-
-class Asked(NamedTuple):
-    """What a try wants of an item.
-
-    :param fingerprint: of its request.
-    :param model_id: its model.
-    :param cost: its estimated cost, where there is a price.
-    """
-
-    fingerprint: str
-    model_id: str
-    cost: float | None = None
-
-
-@dataclass(frozen=True)
-class Item:
-    """One request of a batch, and what became of it.
-
-    :param index: its place among the inputs, from 0.
-    :param asked: what it was asked for.
-    :param request_id: its job, once that is known.
-    :param submitted_at: when its job was submitted.
-    :param deadline: when to give its job up.
-    :param ended_at: when its end was noted.
-    """
-
-    index: int
-    asked: Asked
-    phase: Phase = Phase.WAITING
-    request_id: str | None = None
-    submitted_at: float = 0.0
-    deadline: float = 0.0
-    ended_at: float = 0.0
-
-    def with_(self, phase: Phase, **changes: Any) -> Item:
-        """Return the item in another phase."""
-        return replace(self, phase=phase, **changes)
-
-
-def take_up(old: Item, asked: Asked, *, cleared: bool, policy: AmbiguousPolicy, deadline: float) -> Item:
-    """Return what a new try makes of an item that an earlier one left.
-
-    :param old: the item as it was left.
-    :param asked: what this try wants of it; another fingerprint is another job.
-    :param cleared: whether a user cleared the task since.
-    :param policy: what to do about a submit that may have been paid.
-    :param deadline: when to give up a job that is given a new deadline because a user cleared the task.
-    """
-    fresh = Item(old.index, asked)
-    if old.phase in (Phase.INTENT, Phase.AMBIGUOUS):
-        # Whatever this try asks for: a template may render to something else at each try, and pay each time.
-        return fresh if cleared or policy == "retry" else old.with_(Phase.AMBIGUOUS)
-    if old.asked.fingerprint != asked.fingerprint:
-        return fresh
-    if old.phase is Phase.DONE or (old.phase is Phase.REFUSED and not cleared):
-        return old
-    if old.phase in (Phase.SUBMITTED, Phase.LATE, Phase.UNSAVED) or (old.phase is Phase.GONE and not cleared):
-        return old.with_(Phase.SUBMITTED, deadline=deadline if cleared else old.deadline)
-    return fresh
 
 
 class Tally(NamedTuple):
@@ -163,7 +68,7 @@ class Tally(NamedTuple):
 
     def may_pass(self, policy: AmbiguousPolicy) -> bool:
         """Whether a retry of the task may bring more home."""
-        phases = _MAY_PASS | ({Phase.AMBIGUOUS} if policy == "retry" else set())
+        phases = MAY_PASS | ({Phase.AMBIGUOUS} if policy == "retry" else set())
         return any(self.phases[phase] for phase in phases)
 
 
@@ -196,23 +101,32 @@ class Next(NamedTuple):
 
 
 def after_wave(
-    tally: Tally, max_in_flight: int, *, submits: bool, blocked: bool, blocked_since: float | None, now: float
+    tally: Tally,
+    max_in_flight: int,
+    *,
+    submits: bool,
+    blocked: bool,
+    blocked_since: float | None,
+    cut: bool,
+    now: float,
 ) -> Next:
     """Return what follows a wave.
 
     :param submits: whether this try goes on submitting.
     :param blocked: whether the last wave could not submit what it had room for.
     :param blocked_since: since when the quota lets no submit pass; None where it does, or the API is out of reach.
+    :param cut: whether the last wave ended because it had lasted long enough.
     """
     more = submits and tally.waiting > 0
-    if more and not blocked and room(tally, max_in_flight):
+    if more and not blocked and not (cut and tally.in_flight) and room(tally, max_in_flight):
         return Next(again=True, wait=False, more=more, until=now)
     waits_for_quota = more and blocked_since is not None and now < blocked_since + QUOTA_PATIENCE
+    pause = QUOTA_PAUSE if blocked else 0.0
     return Next(
         again=False,
         wait=bool(tally.in_flight) or waits_for_quota,
         more=more,
-        until=now + QUOTA_PAUSE if more and blocked else math.inf,
+        until=now + pause if more and (blocked or cut) else math.inf,
     )
 
 

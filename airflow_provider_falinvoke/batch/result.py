@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from airflow_provider_falinvoke.batch.journal import Journal
-from airflow_provider_falinvoke.batch.plan import TROUBLE, Item, Phase, Tally
+from airflow_provider_falinvoke.batch.journal import JSON_LINES, Journal
+from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase
+from airflow_provider_falinvoke.batch.plan import Tally
 from airflow_provider_falinvoke.batch.storage import Folder
 
 MANIFEST = "manifest.jsonl"
@@ -22,14 +24,13 @@ def write_manifest(journal: Journal, folder: Folder) -> dict[str, Any]:
     """Write a JSON line for each item, in the order of the inputs, and return the summary.
 
     :return: ``items``, ``done``, ``failed`` (all that ended otherwise, ambiguous ones included), ``ambiguous``,
-        ``not_submitted``; ``files`` and ``bytes``; ``seconds``, which is what the jobs took together;
+        ``not_submitted``; ``files_saved`` and ``bytes_saved``; ``seconds``, which is what the jobs took together;
         ``estimated_cost``; ``manifest`` and ``folder``, where they lie; ``failed_items`` and ``ambiguous_items``, the
         first hundred indexes of each.
     """
     files, size, seconds = 0, 0, 0.0
-    with folder.writing(MANIFEST) as target:
-        for item, told in journal.rows():
-            row = _current(item, told)
+    with folder.writing(MANIFEST, JSON_LINES) as target:
+        for row in manifest_rows(journal):
             target.write(json.dumps(row).encode() + b"\n")
             files += len(row["files"])
             size += sum(file.get("size") or 0 for file in row["files"])
@@ -41,15 +42,20 @@ def write_manifest(journal: Journal, folder: Folder) -> dict[str, Any]:
         "failed": tally.trouble,
         "ambiguous": tally.phases[Phase.AMBIGUOUS],
         "not_submitted": tally.waiting,
-        "files": files,
-        "bytes": size,
+        "files_saved": files,
+        "bytes_saved": size,
         "seconds": round(seconds, 3),
         "estimated_cost": journal.head.cost,
-        "manifest": folder.at(MANIFEST),
+        "manifest": folder.path_of(MANIFEST),
         "folder": str(folder),
         "failed_items": [item.index for item in journal.items if item.phase in TROUBLE][:SHOWN],
         "ambiguous_items": [item.index for item in journal.items if item.phase is Phase.AMBIGUOUS][:SHOWN],
     }
+
+
+def manifest_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    """Yield what the manifest says of each item, in order."""
+    return (_current(item, told) for item, told in journal.rows())
 
 
 def row_of(item: Item, result: dict[str, Any], error: str | None = None) -> dict[str, Any]:

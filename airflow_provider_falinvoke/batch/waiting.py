@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.api.account import account_of
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
 from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -87,14 +88,34 @@ class Waited:
     error: FalInvokeError | None = None
 
 
+def first_look(job: Job, soonest: float, schedule: PollSchedule, known: Sequence[float]) -> float:
+    """Return when to look at a job first, in epoch seconds.
+
+    :param soonest: the earliest time that makes sense.
+    :param known: how long jobs like it took, the shortest first.
+    """
+    age = soonest - job.submitted_at
+    # One that most likely ended by now is looked at, others when that is worth a request.
+    longer = known and known[-min(TAIL, len(known))] > age
+    return max(job.look_at, soonest + (schedule.pause(age, known=known) if longer and not job.look_at else 0.0))
+
+
 def judged(
-    job: Job, answer: Invocation | FalInvokeError, *, asked_at: float, now: float, schedule: PollSchedule, failures: int
+    job: Job,
+    answer: Invocation | FalInvokeError,
+    *,
+    asked_at: float,
+    now: float,
+    schedule: PollSchedule,
+    failures: int,
+    known: Sequence[float] = (),
 ) -> Ended | Job:
     """Return what an answer means for a job: its end, or when to look again.
 
     :param answer: what the API said, or why it said nothing.
     :param asked_at: when it was asked.
     :param failures: unusable answers in a row, this one included, whichever the job.
+    :param known: how long jobs like it took, the shortest first.
     """
     age = now - job.submitted_at
     if isinstance(answer, FalInvokeError):
@@ -112,7 +133,7 @@ def judged(
             error=timed_out(job.request_id, f"it was still {state} {age:.0f} s after the submit"),
         )
     else:
-        pause = schedule.pause(age)
+        pause = schedule.pause(age, known=known)
     return job._replace(look_at=min(now + pause, max(now, job.deadline)))
 
 
@@ -124,6 +145,7 @@ class Wait:
     :param more: whether more items wait to be submitted; see :func:`~airflow_provider_falinvoke.batch.plan.event_at`.
     :param not_before: the wait takes at least until then.
     :param until: it takes no longer than until then.
+    :param model_id: the model of the jobs, whose usual durations say when a first look is worth it.
     """
 
     def __init__(
@@ -135,6 +157,7 @@ class Wait:
         more: bool = False,
         not_before: float = 0.0,
         until: float = math.inf,
+        model_id: str | None = None,
     ) -> None:
         self._hook = hook
         self._schedule = schedule
@@ -142,8 +165,10 @@ class Wait:
         # Else a wait that ends as soon as it may would never look at its jobs.
         self._until = max(until, not_before + _LAST_ANSWERS) if jobs else until
         self._awaited = len(jobs)
+        self._durations = account_of(hook.fal_conn_id).durations
         # A look before the wait may end would be a request for nothing.
-        self._due = [(max(job.look_at, not_before), job) for job in jobs]
+        soonest, known = max(not_before, time.time()), self._durations.of(model_id)
+        self._due = [(first_look(job, soonest, schedule, known), job) for job in jobs]
         heapq.heapify(self._due)
         self._looks: dict[asyncio.Task[Invocation], tuple[Job, float]] = {}
         self._waited = Waited()
@@ -186,7 +211,7 @@ class Wait:
         while self._has_room and self._due[0][0] <= now:
             _, job = heapq.heappop(self._due)
             is_new = now < job.submitted_at + NOT_FOUND_GRACE
-            look = asyncio.ensure_future(self._hook.async_get(job.request_id, patience=0.0, is_new=is_new))
+            look = asyncio.ensure_future(self._hook.async_get(job.request_id, is_new=is_new))
             self._looks[look] = (job, now)
 
     async def _wait(self, until: float, *, everything: bool = False) -> None:
@@ -222,6 +247,8 @@ class Wait:
             return
         if judgement.invocation is not None and judgement.invocation.status is InvocationStatus.COMPLETED:
             metrics.waited(now - job.submitted_at, judgement.invocation.model_id)
+            if judgement.invocation.seconds is not None:
+                self._durations.add(judgement.invocation.model_id, judgement.invocation.seconds)
         self._first_ended_at = self._first_ended_at or now
         self._waited.ended.append(self._within_the_event(judgement))
 

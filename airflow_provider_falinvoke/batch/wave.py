@@ -11,26 +11,24 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
 from airflow_provider_falinvoke import metrics
+from airflow_provider_falinvoke._compat import AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
-from airflow_provider_falinvoke.batch.plan import STREAK, TROUBLE, FailurePolicy, Item, Phase
+from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase, phase_after
+from airflow_provider_falinvoke.batch.plan import STREAK, FailurePolicy
 from airflow_provider_falinvoke.batch.result import row_of
 from airflow_provider_falinvoke.batch.waiting import Ended
 from airflow_provider_falinvoke.completion import bring_home
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
-    FalInvokeAPIError,
     FalInvokeAuthError,
     FalInvokeConfigError,
     FalInvokeError,
     FalInvokeInputError,
     FalInvokeMediaError,
-    FalInvokeMediaGoneError,
-    FalInvokeNotFoundError,
     FalInvokeRateLimitError,
-    FalInvokeTimeoutError,
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -44,6 +42,11 @@ POSTS_AT_ONCE = 4
 #: Jobs whose files are saved side by side.
 SAVES_AT_ONCE = 4
 
+#: A POST waits so many seconds for its turn, or while the API is out of reach; then the wave ends, and the task waits
+#: without a worker slot.
+SUBMIT_PATIENCE = 20.0
+#: After so many seconds a wave submits no more, so that what ended meanwhile is brought home.
+LONGEST_WAVE = 60.0
 #: So many troubles of a wave are logged at WARNING.
 _SHOWN = 20
 _Requests: TypeAlias = "Iterator[tuple[int, Checked | FalInvokeInputError]]"
@@ -52,7 +55,7 @@ _Requests: TypeAlias = "Iterator[tuple[int, Checked | FalInvokeInputError]]"
 class Wave:
     """One wave. The journal is written by the thread that calls :meth:`run` alone; POSTs and downloads have others.
 
-    :param folder: where the files go.
+    :param saving: where and how the files are kept.
     :param timeout: how long a job may take, in seconds.
     :param on_item_failure: whether one item's failure keeps the others from being submitted.
     """
@@ -63,14 +66,14 @@ class Wave:
         journal: Journal,
         inputs: Inputs,
         *,
-        folder: str,
+        saving: Saving,
         timeout: float,
         on_item_failure: FailurePolicy,
     ) -> None:
         self._hook = hook
         self._journal = journal
         self._inputs = inputs
-        self._folder = folder
+        self._saving = saving
         self._timeout = timeout
         self._on_item_failure = on_item_failure
         #: Why nothing more can be submitted in this try, if so.
@@ -79,6 +82,9 @@ class Wave:
         self.blocked: FalInvokeError | None = None
         #: How many submits the API took.
         self.accepted = 0
+        #: Whether it ended because it had lasted long enough.
+        self.cut = False
+        self._began = time.time()
         self._fatal: Exception | None = None
         self._to_save: deque[tuple[int, Ended]] = deque()
         self._posts: dict[Future[Invocation], int] = {}
@@ -121,7 +127,7 @@ class Wave:
 
     @property
     def _submits(self) -> bool:
-        return not (self._asked_to_stop or self.stopped or self.blocked or self._fatal)
+        return not (self._asked_to_stop or self.cut or self.stopped or self.blocked or self._fatal)
 
     @property
     def _air(self) -> list[Future[Any]]:
@@ -140,13 +146,14 @@ class Wave:
 
     def _stage(self, requests: _Requests) -> list[tuple[int, InvokeRequest]]:
         staged: list[tuple[int, InvokeRequest]] = []
+        self.cut = self.cut or time.time() >= self._began + LONGEST_WAVE
         while self._submits and len(self._posts) + len(staged) < POSTS_AT_ONCE:
             index, checked = next(requests, (None, None))
             if index is None:
                 break
-            item = self._journal.items[index]
+            item, now = self._journal.items[index], time.time()
             if isinstance(checked, Checked) and checked.fingerprint == item.asked.fingerprint:
-                self._journal.put(item.with_(Phase.INTENT, submitted_at=time.time()))
+                self._journal.put(item.with_(Phase.INTENT, submitted_at=now))
                 staged.append((index, checked.request))
             else:
                 error = checked if isinstance(checked, FalInvokeInputError) else None
@@ -161,8 +168,9 @@ class Wave:
             for index, _ in staged:
                 self._journal.put(self._journal.items[index].with_(Phase.WAITING, submitted_at=0.0))
             raise
+        patience = min(SUBMIT_PATIENCE, self._hook.endpoint.extra.submit_patience)
         for index, request in staged:
-            self._posts[posts.submit(self._hook.submit_request, request)] = index
+            self._posts[posts.submit(self._hook.submit_request, request, patience=patience)] = index
 
     def _note(self, *done: Future[Any]) -> None:
         for future in done:
@@ -223,7 +231,7 @@ class Wave:
 
     def _bring_home(self, ended: Ended) -> dict[str, Any]:
         invocation = completed(ended.invocation or self._hook.get(ended.request_id))
-        return bring_home(self._hook, invocation, Saving(self._folder))
+        return bring_home(self._hook, invocation, self._saving)
 
     def _saved(self, index: int, save: Future[dict[str, Any]]) -> None:
         try:
@@ -232,6 +240,8 @@ class Wave:
             self._fatal = error  # the item stays in flight: the next try brings it home
         except FalInvokeError as error:
             self._failed(index, error)
+        except AirflowSkipException as skipped:  # the user said so: on_flagged="skip"
+            self._tell(self._journal.items[index].with_(Phase.DONE), {}, skipped)
         except Exception as error:  # a storage's own
             self._failed(index, FalInvokeMediaError(f"The job is completed and paid, but could not be saved: {error}."))
         else:
@@ -258,31 +268,9 @@ class Wave:
             self.stopped = self.stopped or f"item {index} is {phase.value}, and on_item_failure is 'stop'"
         self._tell(item.with_(phase), {}, error)
 
-    def _tell(self, item: Item, result: dict[str, Any], error: FalInvokeError | None) -> None:
+    def _tell(self, item: Item, result: dict[str, Any], error: Exception | None) -> None:
         ended = item.with_(item.phase, ended_at=time.time())
         # A job's end can be asked for again; that nobody knows of a submit, or that it was refused, cannot.
         if item.request_id is None:
             self._journal.put(ended)
         self._journal.tell(ended, row_of(ended, result, None if error is None else str(error)))
-
-
-def phase_after(error: FalInvokeError, *, known: bool) -> Phase:
-    """Return the phase of an item that ended with ``error``.
-
-    :param known: whether the request_id of its job is known.
-    """
-    if not known and isinstance(error, FalInvokeMediaError):
-        return Phase.AMBIGUOUS  # a result that came without an id, and that is lost now
-    if known and isinstance(error, FalInvokeAPIError) and not isinstance(error, FalInvokeNotFoundError):
-        return Phase.UNSAVED
-    kinds: tuple[tuple[type[FalInvokeError], Phase], ...] = (
-        (FalInvokeAmbiguousSubmitError, Phase.AMBIGUOUS),
-        (FalInvokeTimeoutError, Phase.LATE),
-        (FalInvokeMediaGoneError, Phase.GONE),
-        (FalInvokeMediaError, Phase.UNSAVED),
-        (FalInvokeUnreachableError, Phase.UNSAVED),
-    )
-    for kind, phase in kinds:
-        if isinstance(error, kind):
-            return phase
-    return Phase.FAILED if error.may_pass else Phase.REFUSED

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from airflow_provider_falinvoke.batch.plan import PAID, TROUBLE, Item, Phase, Progress, Tally
+from airflow_provider_falinvoke.batch.phases import PAID, TROUBLE, Item, Phase
+from airflow_provider_falinvoke.batch.plan import Progress, Tally
 
 log = logging.getLogger(__name__)
 

@@ -94,9 +94,12 @@ class FalInvokeHook(BaseHook):
         patience = (await self.async_endpoint()).extra.submit_patience
         return await self._arun(self._submit(request, patience))
 
-    def submit_request(self, request: InvokeRequest) -> Invocation:
-        """Submit a request that was checked before; see :meth:`submit`."""
-        return self._run(self._submit(request, self.endpoint.extra.submit_patience))
+    def submit_request(self, request: InvokeRequest, *, patience: float | None = None) -> Invocation:
+        """Submit a request that was checked before; see :meth:`submit`.
+
+        :param patience: seconds to go on trying; the connection's ``submit_patience`` by default.
+        """
+        return self._run(self._submit(request, self.endpoint.extra.submit_patience if patience is None else patience))
 
     def get(self, request_id: str, *, patience: float = GET_PATIENCE, is_new: bool = False) -> Invocation:
         """Ask for an invocation: ``GET /v1/async-invoke/{request_id}``, status and result in one request.

@@ -55,8 +55,10 @@ class Folder:
             return S3File(self._fs, path, content_type)
         if protocol in _GOOGLE:
             return CommittedFile(self._fs, path, content_type)
-        # The local file system's own mv would put a file into a folder of its name.
-        return _RenamedFile(self._fs, path, os.replace if protocol in _LOCAL else self._fs.mv)
+        if protocol in _LOCAL:
+            # Its own mv would put a file into a folder of its name, and its own ls looks at each of 10,000 files.
+            return _RenamedFile(self._fs, path, os.replace, os.listdir)
+        return _RenamedFile(self._fs, path, self._fs.mv, lambda folder: self._fs.ls(folder, detail=False))
 
     def write(self, name: str, data: bytes, content_type: str) -> None:
         """Write a small file."""
@@ -93,10 +95,13 @@ class Folder:
 class _RenamedFile:
     """Written beside its name and renamed, one step for a file system. What a dead process leaves is a ``.part``."""
 
-    def __init__(self, fs: Any, path: str, rename: Callable[[str, str], object]) -> None:
+    def __init__(
+        self, fs: Any, path: str, rename: Callable[[str, str], object], names: Callable[[str], list[str]]
+    ) -> None:
         self._fs = fs
         self._path = path
         self._rename = rename
+        self._names = names
         self._folder = path.rpartition("/")[0]
         fs.makedirs(self._folder, exist_ok=True)
         self._remove_older_parts()
@@ -118,7 +123,9 @@ class _RenamedFile:
 
     def _remove_older_parts(self) -> None:
         """Remove what dead processes left; one that lives fails then, as it should where another took over."""
-        for path in self._fs.ls(self._folder, detail=False):
-            if path.startswith(f"{self._path}.") and path.endswith(".part"):
+        own = self._path.rpartition("/")[2]
+        for path in self._names(self._folder):
+            name = path.rpartition("/")[2]
+            if name.startswith(f"{own}.") and name.endswith(".part"):
                 with contextlib.suppress(FileNotFoundError):
-                    self._fs.rm(path)
+                    self._fs.rm(f"{self._folder}/{name}")

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
-
-from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_falinvoke.api.pricing import read_prices
 from airflow_provider_falinvoke.assets import announce
-from airflow_provider_falinvoke.batch.engine import Batch, Settings
+from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
-from airflow_provider_falinvoke.batch.journal import Journal
-from airflow_provider_falinvoke.batch.plan import FailurePolicy, Next
-from airflow_provider_falinvoke.batch.storage import Folder, safe_name
-from airflow_provider_falinvoke.batch.waiting import Waited
-from airflow_provider_falinvoke.completion import (
-    BACKSTOP,
-    SHORTEST_POLL,
-    amount_of,
-    failing_for_good,
-    poll_interval_of,
-    seconds_of,
-)
+from airflow_provider_falinvoke.batch.plan import FailurePolicy
+from airflow_provider_falinvoke.completion import flag_policy_of, saving_of
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
-from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.triggers.batch import FalInvokeBatchTrigger, read_event
-from airflow_provider_falinvoke.triggers.falinvoke import safe_first_look_at
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
+from airflow_provider_falinvoke.operators.waves import IN_FLIGHT, RunsBatch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-#: The trigger's arguments hold the ids of all jobs in flight, and MySQL keeps them in 64 kB.
-MOST_IN_FLIGHT = 400
 
-
-class FalInvokeBatchOperator(BaseOperator):
+class FalInvokeBatchOperator(RunsBatch):
     """Run a fal model on thousands of inputs, in one task.
 
     All inputs are checked before anything is paid. Then the worker submits as many as may be in flight, and the task
@@ -50,13 +31,19 @@ class FalInvokeBatchOperator(BaseOperator):
     supported versions of Airflow.
 
     Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``on_ambiguous_submit``,
-    ``on_item_failure`` and ``prices`` are templated; the lines of a file are not.
+    ``on_flagged``, ``on_item_failure`` and ``prices`` are templated; the lines of a file are not.
 
     :param model_id: the fal model of all items that name none.
     :param inputs: the items: a list, or the path of a JSONL file in any storage. An item is a prompt (for a speech
         model: a text), a dict of the model's fields, or ``{"model_id": …, "input": {…}, "tags": …}``.
-    :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it. The files, the manifest and the
-        journal go to ``{dag_id}/{run_id}/{task_id}`` in it (a mapped task's to ``/{map_index}`` in that).
+    :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it. The manifest and the journal go
+        to ``{dag_id}/{run_id}/{task_id}`` in it (a mapped task's to ``/{map_index}`` in that), and so do the files.
+    :param file_name: how the files are named below ``output_path``; see
+        :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator`, also for the next three.
+    :param max_file_size: bytes; a larger file is refused.
+    :param download_timeout: how long the download of one file may take, all tries together.
+    :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"``, ``"fail"`` (the item,
+        for good) or ``"skip"`` (the files).
     :param input: fields that all items have; an item's own win.
     :param tags: tags of the items that have none: a dict, or a list of ``{"key": …, "value": …}``.
     :param fal_conn_id: the :ref:`falinvoke connection <connection>`.
@@ -81,6 +68,9 @@ class FalInvokeBatchOperator(BaseOperator):
         "model_id",
         "inputs",
         "output_path",
+        "file_name",
+        "max_file_size",
+        "download_timeout",
         "input",
         "tags",
         "fal_conn_id",
@@ -99,10 +89,14 @@ class FalInvokeBatchOperator(BaseOperator):
         model_id: str | XComArg,
         inputs: Sequence[Any] | str | XComArg,
         output_path: str,
+        file_name: str = DEFAULT_FILE_NAME,
+        max_file_size: int | str = Saving.max_file_size,
+        download_timeout: float | timedelta | str = Saving.download_timeout,
+        on_flagged: FlagPolicy = "keep",
         input: dict[str, Any] | XComArg | None = None,
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
-        max_in_flight: int | str = 125,
+        max_in_flight: int | str = IN_FLIGHT,
         on_item_failure: FailurePolicy = "fail",
         on_ambiguous_submit: AmbiguousPolicy | None = None,
         deferrable: bool = True,
@@ -116,7 +110,13 @@ class FalInvokeBatchOperator(BaseOperator):
         super().__init__(**kwargs)
         self.model_id = model_id
         self.inputs = inputs
-        self.output_path = output_path
+        self.output_path: str | None = output_path
+        self.file_name = file_name
+        #: There is one for all of them.
+        self.manifest = False
+        self.max_file_size = max_file_size
+        self.download_timeout = download_timeout
+        self.on_flagged = flag_policy_of(on_flagged)
         self.input = input
         self.tags = tags
         self.fal_conn_id = fal_conn_id
@@ -129,7 +129,6 @@ class FalInvokeBatchOperator(BaseOperator):
         self.max_poll_interval = max_poll_interval
         self.prices = prices
         self.max_cost = max_cost
-        self._batch: Batch | None = None
 
     @cached_property
     def hook(self) -> FalInvokeHook:
@@ -138,107 +137,25 @@ class FalInvokeBatchOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check all inputs, take up what earlier tries left, and begin."""
-        with failing_for_good():
-            batch = self._open(context)
-            batch.begin(int(context["ti"].max_tries))
-            return self._go_on(batch, context, Waited())
+        return self.first_wave(context)
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Go on with what the trigger's event brings, on a worker again."""
-        with failing_for_good():
-            batch = self._open(context)
-            batch.reopen()
-            return self._go_on(batch, context, read_event(event))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where Airflow itself ended the wait, look at the jobs once more before the task fails."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralTimeout, TaskDeferralError) as error:
-            with failing_for_good():
-                batch = self._open(context)
-                batch.reopen()
-                return self._go_on(batch, context, batch.last_looks(error))
-
-    def _open(self, context: Context) -> Batch:
-        settings = self._settings()
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
-        parts = [ti.dag_id, ti.run_id, ti.task_id, *([str(map_index)] if map_index >= 0 else [])]
-        home = "/".join([self.output_path.rstrip("/"), *map(safe_name, parts)])
-        names: dict[str, str | int] = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id}
-        self._batch = Batch(
-            self.hook,
-            settings,
-            inputs=Inputs(
-                self.inputs, conn_id=self.fal_conn_id, model_id=self.model_id, shared=self.input, tags=self.tags
-            ),
-            home=Folder(home),
-            journal=Journal(Folder(f"{home}/_batch"), {**names, "map_index": map_index}),
+    def open_batch(self, context: Context) -> Batch:
+        """Return the batch of this task instance."""
+        settings = self.batch_settings(max_in_flight=self.max_in_flight, on_item_failure=self.on_item_failure)
+        inputs = Inputs(
+            self.inputs, conn_id=self.fal_conn_id, model_id=self.model_id, shared=self.input, tags=self.tags
         )
-        return self._batch
+        return Batch.of(context["ti"], self.hook, settings, inputs=inputs, saving=saving_of(self, context))
 
-    def _settings(self) -> Settings:
-        extra = self.hook.endpoint.extra
-        policy = self.on_ambiguous_submit or extra.on_ambiguous_submit
-        for name, value, kinds in (
-            ("on_ambiguous_submit", policy, get_args(AmbiguousPolicy)),
-            ("on_item_failure", self.on_item_failure, get_args(FailurePolicy)),
-        ):
-            if value not in kinds:
-                raise FalInvokeInputError(f"{name} must be one of {', '.join(map(repr, kinds))}, not {value!r}.")
-        most = amount_of("max_in_flight", self.max_in_flight, least=1, most=MOST_IN_FLIGHT, kind="a whole number")
-        return Settings(
-            max_in_flight=int(most),
-            on_item_failure=self.on_item_failure,
-            on_ambiguous_submit=policy,
-            timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            poll_interval=poll_interval_of(self.poll_interval),
-            max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
-            prices=extra.prices if self.prices is None else read_prices(self.prices),
-            max_cost=None if self.max_cost is None else amount_of("max_cost", self.max_cost),
-        )
-
-    def _go_on(self, batch: Batch, context: Context, waited: Waited) -> dict[str, Any]:
-        while (following := batch.wave(waited)).wait:
-            if self.deferrable:
-                self._defer(batch, following)
-            waited = batch.wait_here(following)
-        summary, error = batch.finish()
+    def close_batch(
+        self, context: Context, batch: Batch, summary: dict[str, Any], error: FalInvokeError | None
+    ) -> dict[str, Any]:
+        """Return the summary, or fail with what is not home."""
+        del batch
         if error is not None:
             # A task that fails returns nothing; who looks after it may want to know where the others are.
             context["ti"].xcom_push(key="summary", value=summary)
             raise error
+        # Of thousands of files, an asset's event names the one that names them all.
         announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])
         return summary
-
-    def _defer(self, batch: Batch, following: Next) -> None:
-        now = time.time()
-        jobs = batch.jobs(now)
-        until = None if math.isinf(following.until) else following.until
-        last = max((job.deadline for job in jobs), default=until or now)
-        self.log.info("Waiting for %d jobs without this worker slot", len(jobs))
-        self.defer(
-            trigger=FalInvokeBatchTrigger(
-                fal_conn_id=self.fal_conn_id,
-                jobs=jobs,
-                more=following.more,
-                not_before=safe_first_look_at(now),
-                until=until,
-                poll_interval=batch.settings.poll_interval,
-                max_poll_interval=batch.settings.max_poll_interval,
-                folder=batch.folder,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=last - now + BACKSTOP),
-        )
-
-    def on_kill(self) -> None:
-        """Submit nothing more, and say that the jobs in flight go on: the API has no cancel."""
-        if self._batch is not None and (left := self._batch.stop()):
-            self.log.warning(
-                "%d jobs go on and are paid. Their request_ids are in %s; the next try of the task, or a clear, takes "
-                "them up.",
-                left,
-                self._batch.folder,
-            )

@@ -1,19 +1,39 @@
-"""Say texts: the fields of a speech model as typed parameters."""
+"""Say texts: the fields of a speech model as typed parameters, and long texts in parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_falinvoke.api.inputs import SpeechInput
-from airflow_provider_falinvoke.operators.typed import TypedInputOperator
+from airflow_provider_falinvoke import metrics
+from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.assets import announce
+from airflow_provider_falinvoke.batch.engine import Batch
+from airflow_provider_falinvoke.batch.items import Inputs
+from airflow_provider_falinvoke.batch.storage import Folder
+from airflow_provider_falinvoke.completion import amount_of, saving_of
+from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+from airflow_provider_falinvoke.operators.typed import TypedInputOperator, is_literal
+from airflow_provider_falinvoke.operators.waves import RunsBatch
+from airflow_provider_falinvoke.speech.assembly import Assembly
+from airflow_provider_falinvoke.speech.splitting import split
 
 if TYPE_CHECKING:
-    from airflow.sdk import XComArg
+    from airflow.sdk import Context, XComArg
+
+#: ElevenLabs documents 10,000 characters for the default model and 5,000 for a newer one.
+MAX_CHARACTERS = 5000
+#: How many request_ids a result names; the manifest has them all.
+_SHOWN = 100
 
 
-class FalSpeechOperator(TypedInputOperator):
-    """Say a text with a fal model.
+class FalSpeechOperator(RunsBatch, TypedInputOperator):
+    """Say a text with a fal model; a long one in parts that are joined again.
+
+    A text of more than ``max_characters`` is split at sentences and said by several jobs at the same time, each of
+    which is told what is said around it, where the model takes that. They are kept in a journal under ``output_path``
+    like those of :class:`~airflow_provider_falinvoke.operators.batch.FalInvokeBatchOperator`, so that a retry says only
+    the parts that are missing. Then they are joined: WAV and MP3 to one file, others stay a list.
 
     What is not given is left out of the request, so that the model's own default holds. The ranges are fal's, for
     ``fal-ai/elevenlabs/tts/multilingual-v2``.
@@ -29,11 +49,16 @@ class FalSpeechOperator(TypedInputOperator):
     :param timestamps: whether the output tells when each word is said, False by default.
     :param previous_text: what was said before, so that the speech goes on from there.
     :param next_text: what will be said after it.
+    :param max_characters: a longer text is said in parts of at most so many characters, which needs ``output_path``;
+        None never splits.
     :param model_id: a speech model.
     :param further_input: further fields of the model, by name; they pass as they are.
 
     The other parameters are those of :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator`
-    without ``input``, and so is what it returns. All parameters here are templated.
+    without ``input``, and so is what it returns. All parameters here are templated. What is said in parts returns
+    further ``parts`` (their number), ``request_ids`` (the first hundred), and, with ``timestamps``, the paths
+    ``timings`` (JSON), ``srt`` and ``vtt``; ``files`` holds the joined file, and ``manifest`` leads to a line for each
+    part.
     """
 
     family = SpeechInput
@@ -49,7 +74,7 @@ class FalSpeechOperator(TypedInputOperator):
         "previous_text",
         "next_text",
     )
-    template_fields: Sequence[str] = (*fields, *TypedInputOperator.template_fields)
+    template_fields: Sequence[str] = (*fields, "max_characters", *TypedInputOperator.template_fields)
 
     def __init__(
         self,
@@ -64,6 +89,7 @@ class FalSpeechOperator(TypedInputOperator):
         timestamps: bool | str | XComArg | None = None,
         previous_text: str | XComArg | None = None,
         next_text: str | XComArg | None = None,
+        max_characters: int | str | XComArg | None = MAX_CHARACTERS,
         model_id: str | XComArg = "fal-ai/elevenlabs/tts/multilingual-v2",
         further_input: dict[str, Any] | str | XComArg | None = None,
         **kwargs: Any,
@@ -78,4 +104,91 @@ class FalSpeechOperator(TypedInputOperator):
         self.timestamps = timestamps
         self.previous_text = previous_text
         self.next_text = next_text
+        self.max_characters = max_characters
         super().__init__(model_id=model_id, further_input=further_input, **kwargs)
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        """Refuse a long text that nobody could join."""
+        super().check(given)
+        if not is_literal(self.max_characters) or not self._is_long(given):
+            return
+        if self.output_path is None or self.reuse or not self.wait_for_completion:
+            raise FalInvokeInputError(
+                f"text: it has {len(given['text'])} characters, more than max_characters ({self.max_characters}), so "
+                "it is said in parts, which needs output_path, and wait_for_completion, and goes without reuse. "
+                "max_characters=None says it whole."
+            )
+
+    @property
+    def runs_batch(self) -> bool:
+        """Whether the text is said in parts."""
+        return self._is_long(self.input)
+
+    def execute(self, context: Context) -> dict[str, Any] | str | None:
+        """Say the text, in parts if it is long."""
+        if not self.runs_batch:
+            return super().execute(context)
+        metrics.about(str(self.model_id))
+        return self.first_wave(context)
+
+    def open_batch(self, context: Context) -> Batch:
+        """Return the batch of the parts."""
+        request = self._request()
+        self.check(request.input)
+        inputs = Inputs(
+            [{"input": fields} for fields in self._parts(request.input)],
+            conn_id=self.fal_conn_id,
+            model_id=request.model_id,
+            tags=self.tags,
+            family=self.family,
+        )
+        return Batch.of(context["ti"], self.hook, self.batch_settings(), inputs=inputs, saving=saving_of(self, context))
+
+    def close_batch(
+        self, context: Context, batch: Batch, summary: dict[str, Any], error: FalInvokeError | None
+    ) -> dict[str, Any]:
+        """Join the parts, once all of them are home."""
+        if error is not None:
+            raise error
+        saving = saving_of(self, context)
+
+        def name_of(extension: str) -> str:
+            return saving.file_name.render(saving.place, request_id="speech", number="all", extension=extension)
+
+        parts = Assembly(batch.rows, Folder(str(saving.output_path)), name_of)
+        result = {
+            "request_id": None,
+            "request_ids": [row["request_id"] for row, _ in zip(batch.rows(), range(_SHOWN), strict=False)],
+            "model_id": batch.model_id,
+            "status": "COMPLETED",
+            "created_at": min((row["created_at"] for row in batch.rows() if row.get("created_at")), default=None),
+            "completed_at": max((row["completed_at"] for row in batch.rows() if row.get("completed_at")), default=None),
+            "seconds": summary["seconds"],
+            "output": {},
+            "flagged": [],
+            "files": parts.files(),
+            "parts": summary["items"],
+            "manifest": summary["manifest"],
+            "estimated_cost": summary["estimated_cost"],
+            **(parts.timings() if self.input.get("timestamps") else {}),
+        }
+        announce(context, self.outlets, result)
+        self.brought_home = {**result, "request_id": result["manifest"]}
+        return result
+
+    def _is_long(self, fields: Mapping[str, Any]) -> bool:
+        text = fields.get("text")
+        if self.max_characters is None or not isinstance(text, str):
+            return False
+        return len(text) > amount_of("max_characters", self.max_characters, least=100, kind="a number of characters")
+
+    def _parts(self, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the fields of each part; what is said around it goes along where the model is known to take that."""
+        limit = int(amount_of("max_characters", self.max_characters))
+        parts = split(fields["text"], limit)
+        first, last = fields.get("previous_text"), fields.get("next_text")
+        around = input_type(str(self.model_id)) is SpeechInput
+        for number, part in enumerate(parts):
+            before = first if number == 0 else part.before if around else None
+            after = last if number == len(parts) - 1 else part.after if around else None
+            yield {**fields, "text": part.text, "previous_text": before or None, "next_text": after or None}

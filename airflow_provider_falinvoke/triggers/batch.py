@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
+from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited
@@ -30,6 +31,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks; None for ``min(max_poll_interval, 0.5 + 0.2 * age)``.
     :param max_poll_interval: the longest growing pause in seconds.
     :param folder: where the batch's journal lies, for the log.
+    :param model_id: the model of the jobs, if it is one.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
         poll_interval: float | None = None,
         max_poll_interval: float = 30.0,
         folder: str = "",
+        model_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
         self.fal_conn_id = fal_conn_id
@@ -53,6 +56,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.folder = folder
+        self.model_id = model_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
@@ -68,11 +72,14 @@ class FalInvokeBatchTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
                 "folder": self.folder,
+                "model_id": self.model_id,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
+        metrics.about(self.model_id)
+        self.log.info("Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
         wait = Wait(
             FalInvokeHook(self.fal_conn_id),
             self.jobs,
@@ -80,6 +87,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
             more=self.more,
             not_before=self.not_before,
             until=math.inf if self.until is None else self.until,
+            model_id=self.model_id,
         )
         yield TriggerEvent(to_event(await wait.run()))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_provider_falinvoke.batch.journal import CHUNK, ROWS_AT_ONCE, Journal
-from airflow_provider_falinvoke.batch.plan import Asked, Item, Phase
-from airflow_provider_falinvoke.batch.storage import Folder, safe_name
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
+from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeMediaError
+from tests.support.s3 import Bucket
 
 WHOSE: dict[str, str | int] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
 
@@ -21,7 +21,8 @@ WHOSE: dict[str, str | int] = {"dag_id": "d", "run_id": "r", "task_id": "t", "ma
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     if request.param == "file":
         return Folder(f"{tmp_path.as_uri()}/home/_batch")
-    return Folder(f"{request.getfixturevalue('s3')}/home/_batch")
+    bucket: Bucket = request.getfixturevalue("s3_server")
+    return Folder(bucket.path("home/_batch"))
 
 
 def items(count: int) -> list[Item]:
@@ -69,9 +70,9 @@ def test_a_flush_writes_only_the_hundred_that_changed(folder: Folder, monkeypatc
     written: list[str] = []
     write = Folder.write
 
-    def noting(self: Folder, name: str, data: bytes) -> None:
+    def noting(self: Folder, name: str, data: bytes, content_type: str) -> None:
         written.append(name)
-        write(self, name, data)
+        write(self, name, data, content_type)
 
     monkeypatch.setattr(Folder, "write", noting)
     journal.flush()
@@ -123,7 +124,7 @@ def test_cannot_read_is_not_nothing_stored(folder: Folder, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["head.json", "items-0001.json"])
 def test_a_damaged_file_stops_the_batch(folder: Folder, name: str, damage: bytes) -> None:
     begun(folder)
-    folder.write(name, damage)
+    folder.write(name, damage, "application/json")
     with pytest.raises(FalInvokeError, match="cannot be read"):
         Journal(folder, WHOSE).take_over()
 
@@ -165,7 +166,7 @@ def test_a_journal_that_cannot_be_written_names_the_jobs_that_may_be_missing_in_
     journal = begun(folder)
     journal.put(journal.items[5].with_(Phase.SUBMITTED, request_id="id-5"))
 
-    def full(self: Folder, name: str, data: bytes) -> None:
+    def full(self: Folder, name: str, data: bytes, content_type: str) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
@@ -177,7 +178,7 @@ def test_a_journal_that_cannot_be_written_names_the_jobs_that_may_be_missing_in_
 
 
 def test_nothing_is_submitted_where_a_try_cannot_be_begun(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Folder, name: str, data: bytes) -> None:
+    def full(self: Folder, name: str, data: bytes, content_type: str) -> None:
         raise OSError("No space left on device")
 
     journal = Journal(folder, WHOSE)
@@ -190,10 +191,10 @@ def test_nothing_is_submitted_where_a_try_cannot_be_begun(folder: Folder, monkey
 def test_a_process_that_dies_while_it_begins_leaves_no_journal(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Folder.write
 
-    def dies_at_the_head(self: Folder, name: str, data: bytes) -> None:
+    def dies_at_the_head(self: Folder, name: str, data: bytes, content_type: str) -> None:
         if name == "head.json":
             raise KeyboardInterrupt
-        write(self, name, data)
+        write(self, name, data, content_type)
 
     journal = Journal(folder, WHOSE)
     journal.take_over()
@@ -204,35 +205,10 @@ def test_a_process_that_dies_while_it_begins_leaves_no_journal(folder: Folder, m
     assert len(reread(folder).items) == 20
 
 
-def test_a_file_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Folder(tmp_path.as_uri())
-    folder.write("name", b"old")
-
-    class Dies:
-        def __init__(self, fs: Any) -> None:
-            self._fs = fs
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._fs, name)
-
-        def pipe_file(self, path: str, data: bytes) -> None:
-            self._fs.pipe_file(path, data[:2])
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(folder, "_fs", Dies(folder._fs))
-        folder.write("name", b"new and longer")
-    assert folder.read("name") == b"old"
-    folder.write("name", b"new")
-    assert folder.read("name") == b"new"
-    assert folder.read("another") is None
-
-
 def test_what_is_written_in_a_block_that_fails_is_not_there(folder: Folder) -> None:
-    folder.make()
-    with folder.writing("whole") as target:
+    with folder.writing("whole", "text/plain") as target:
         target.write(b"x" * 100_000)
-    with pytest.raises(KeyError), folder.writing("half") as target:
+    with pytest.raises(KeyError), folder.writing("half", "text/plain") as target:
         target.write(b"x")
         raise KeyError
     assert folder.read("whole") == b"x" * 100_000
@@ -292,14 +268,6 @@ def test_an_item_takes_some_250_bytes_of_storage(tmp_path: Path, number: int) ->
 def test_an_unknown_storage_is_found_before_anything_is_paid() -> None:
     with pytest.raises(FalInvokeMediaError, match=r"nothing://at/all cannot be used.*Nothing was submitted"):
         Folder("nothing://at/all")
-
-
-def test_names_become_parts_of_a_path() -> None:
-    assert safe_name("manual__2026-01-01T00:00:00+00:00") == "manual__2026-01-01T00:00:00+00:00"
-    assert safe_name("a/../b?c#d") == "a%2F..%2Fb%3Fc%23d"
-    assert safe_name("..") == "%2E%2E"
-    assert safe_name(".") == "%2E"
-    assert len({safe_name(name) for name in ("a/b", "a%2Fb", "a b", "a_b")}) == 4
 
 
 def test_the_journal_is_readable(tmp_path: Path) -> None:

@@ -6,17 +6,12 @@ import math
 
 import pytest
 
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
 from airflow_provider_falinvoke.batch.plan import (
-    IN_FLIGHT,
     LINGER,
-    PAID,
     QUOTA_PATIENCE,
     QUOTA_PAUSE,
     RATE_WINDOW,
-    TROUBLE,
-    Asked,
-    Item,
-    Phase,
     Progress,
     Tally,
     after_wave,
@@ -24,81 +19,9 @@ from airflow_provider_falinvoke.batch.plan import (
     progress,
     room,
     submits,
-    take_up,
 )
-from airflow_provider_falinvoke.durable import AmbiguousPolicy
 
-SAME, OTHER = Asked("same", "m"), Asked("other", "m")
-NEW_DEADLINE = 9000.0
-
-
-def left_in(phase: Phase) -> Item:
-    """Return an item as an earlier try left it."""
-    known = phase not in (Phase.WAITING, Phase.INTENT, Phase.AMBIGUOUS)
-    return Item(3, SAME, phase, request_id="r-3" if known else None, submitted_at=50.0, deadline=100.0)
-
-
-def taken_up(phase: Phase, asked: Asked = SAME, *, cleared: bool = False, policy: AmbiguousPolicy = "fail") -> Item:
-    return take_up(left_in(phase), asked, cleared=cleared, policy=policy, deadline=NEW_DEADLINE)
-
-
-#: What a retry, and a user's clear, make of an item that an earlier try left; the request is the same.
-TABLE = {
-    Phase.WAITING: (Phase.WAITING, Phase.WAITING),
-    Phase.INTENT: (Phase.AMBIGUOUS, Phase.WAITING),
-    Phase.SUBMITTED: (Phase.SUBMITTED, Phase.SUBMITTED),
-    Phase.DONE: (Phase.DONE, Phase.DONE),
-    Phase.FAILED: (Phase.WAITING, Phase.WAITING),
-    Phase.REFUSED: (Phase.REFUSED, Phase.WAITING),
-    Phase.AMBIGUOUS: (Phase.AMBIGUOUS, Phase.WAITING),
-    Phase.LATE: (Phase.SUBMITTED, Phase.SUBMITTED),
-    Phase.UNSAVED: (Phase.SUBMITTED, Phase.SUBMITTED),
-    Phase.GONE: (Phase.SUBMITTED, Phase.WAITING),
-}
-
-
-@pytest.mark.parametrize("phase", Phase)
-@pytest.mark.parametrize("cleared", [False, True])
-def test_what_a_retry_and_a_clear_make_of_an_item(phase: Phase, cleared: bool) -> None:
-    new = taken_up(phase, cleared=cleared)
-    assert new.phase is TABLE[phase][cleared]
-    if new.phase is Phase.WAITING:
-        assert new == Item(3, SAME), "nothing of an old job sticks to an item that is submitted anew"
-    else:
-        assert new.request_id == left_in(phase).request_id
-
-
-@pytest.mark.parametrize("phase", [Phase.SUBMITTED, Phase.LATE, Phase.UNSAVED])
-def test_a_deadline_holds_over_retries_and_starts_anew_with_a_clear(phase: Phase) -> None:
-    assert taken_up(phase).deadline == 100.0
-    assert taken_up(phase, cleared=True).deadline == NEW_DEADLINE
-
-
-@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.INTENT, Phase.AMBIGUOUS}))
-@pytest.mark.parametrize("cleared", [False, True])
-def test_another_request_is_another_job(phase: Phase, cleared: bool) -> None:
-    assert taken_up(phase, OTHER, cleared=cleared) == Item(3, OTHER)
-
-
-@pytest.mark.parametrize("phase", [Phase.INTENT, Phase.AMBIGUOUS])
-@pytest.mark.parametrize("asked", [SAME, OTHER])
-def test_what_may_be_paid_is_never_submitted_again_without_being_told_to(phase: Phase, asked: Asked) -> None:
-    """Whatever is asked for now: a template may render to something else at each try, and pay each time."""
-    assert taken_up(phase, asked).phase is Phase.AMBIGUOUS
-    assert taken_up(phase, asked, policy="retry") == Item(3, asked)
-    assert taken_up(phase, asked, cleared=True) == Item(3, asked)
-
-
-def test_no_retry_loses_a_job_that_runs_or_is_home() -> None:
-    for phase in (Phase.SUBMITTED, Phase.LATE, Phase.UNSAVED, Phase.DONE):
-        for cleared in (False, True):
-            for policy in ("fail", "retry"):
-                assert taken_up(phase, cleared=cleared, policy=policy).request_id == "r-3"
-
-
-def test_the_groups_of_phases_leave_none_out() -> None:
-    assert {Phase.WAITING, Phase.DONE} | IN_FLIGHT | TROUBLE == set(Phase)
-    assert {phase for phase in Phase if TABLE[phase][0] in (Phase.SUBMITTED, Phase.AMBIGUOUS)} == PAID
+SAME = Asked("same", "m")
 
 
 def tally(**phases: int) -> Tally:
@@ -143,7 +66,7 @@ def test_only_stop_lets_one_failure_keep_the_others_from_being_submitted() -> No
 
 
 def following(standing: dict[str, int], **changes: object) -> tuple[bool, bool, bool, float]:
-    given = {"submits": True, "blocked": False, "blocked_since": None, "now": 1000.0, **changes}
+    given = {"submits": True, "blocked": False, "blocked_since": None, "cut": False, "now": 1000.0, **changes}
     return tuple(after_wave(tally(**standing), 5, **given))  # type: ignore[arg-type,return-value]
 
 
@@ -176,6 +99,12 @@ def test_a_batch_with_nothing_in_flight_does_not_wait_for_an_api_that_is_out_of_
     """Airflow's retries do that."""
     assert not following({"waiting": 3}, blocked=True)[1]
     assert following({"waiting": 3, "submitted": 1}, blocked=True)[3] == 1000.0 + QUOTA_PAUSE
+
+
+def test_a_wave_that_lasted_long_enough_lets_what_ended_come_home_and_then_goes_on() -> None:
+    assert following({"waiting": 3, "submitted": 1}, cut=True) == (False, True, True, 1000.0)
+    assert following({"waiting": 3, "done": 1}, cut=True)[0], "there is nothing to wait for"
+    assert following({"submitted": 1}, cut=True) == (False, True, False, math.inf)
 
 
 def due(ended: int, *, awaited: int = 10, more: bool = True, not_before: float = 0.0, until: float = math.inf) -> float:

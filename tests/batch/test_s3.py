@@ -10,13 +10,15 @@ import pytest
 
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.support.batches import Runner, posts_by_prompt
+from tests.support.s3 import Bucket
 
 pytestmark = pytest.mark.usefixtures("quick_deferral")
 
 
-def test_inputs_and_files_may_lie_on_s3(emulator: Emulator, s3: str, tmp_path: Path) -> None:
+def test_inputs_and_files_may_lie_on_s3(emulator: Emulator, s3_server: Bucket, tmp_path: Path) -> None:
     from airflow.sdk import ObjectStoragePath
 
+    s3 = s3_server.path("campaign")
     inputs: Any = ObjectStoragePath(f"{s3}/inputs.jsonl")
     with inputs.open("wb") as file:
         file.write(

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch import waiting
-from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited, judged
+from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited, first_look, judged
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -74,6 +74,30 @@ def test_an_answer_that_could_not_be_had_is_no_end_until_the_deadline(kind: type
 def test_a_refusal_is_the_end_of_the_wait_for_this_job() -> None:
     error = FalInvokeNotFoundError("404", request_id="r")
     assert judgement(error) == Ended("r", error=error)
+
+
+KNOWN = [20.0] * 40
+
+
+@pytest.mark.parametrize(
+    ("soonest", "known", "expected"),
+    [
+        (16.0, [], 16.0),  # nothing is known: as soon as it makes sense
+        (16.0, [2.0] * 40, 16.0),  # it most likely ended by now
+        (500.0, KNOWN, 500.0),
+    ],
+)
+def test_a_job_that_most_likely_ended_is_looked_at_at_once(soonest: float, known: list[float], expected: float) -> None:
+    assert first_look(Job("r", 10.0, 100.0, 0.0), soonest, PollSchedule(), known) == expected
+
+
+def test_a_job_that_most_likely_runs_is_looked_at_when_it_most_likely_ended() -> None:
+    assert 29.0 < first_look(Job("r", 10.0, 100.0, 0.0), 16.0, PollSchedule(), KNOWN) < 32.0
+
+
+def test_a_job_that_an_earlier_wait_has_looked_at_keeps_its_time() -> None:
+    assert first_look(Job("r", 10.0, 100.0, 40.0), 16.0, PollSchedule(), KNOWN) == 40.0
+    assert first_look(Job("r", 10.0, 100.0, 12.0), 16.0, PollSchedule(), KNOWN) == 16.0
 
 
 def submitted(hook: FalInvokeHook, count: int, model_id: str = FAST, **fields: Any) -> list[Job]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke._compat import (
     AirflowFailException,
@@ -36,6 +37,18 @@ pytestmark = pytest.mark.usefixtures("quick_deferral")
 
 def prompts(count: int) -> list[str]:
     return [f"p{number}" for number in range(count)]
+
+
+#: An output whose one picture, of one pixel, the safety checker flagged.
+FLAGGED = {
+    "images": [
+        {
+            "url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+            "awAAAABJRU5ErkJggg=="
+        }
+    ],
+    "has_nsfw_concepts": [True],
+}
 
 
 class Said:
@@ -67,7 +80,7 @@ def test_a_batch_goes_home_in_waves_with_two_requests_a_job(emulator: Emulator, 
     assert len(emulator.posts()) == 23
     assert len(emulator.gets()) <= 23 * 1.5, "nearly all are found done at the first look"
     assert max(len(deferral["jobs"]) for deferral in run.deferrals) == 8
-    assert (summary["items"], summary["done"], summary["failed"], summary["files"]) == (23, 23, 0, 23)
+    assert (summary["items"], summary["done"], summary["failed"], summary["files_saved"]) == (23, 23, 0, 23)
     assert summary["failed_items"] == summary["ambiguous_items"] == []
     assert summary["manifest"] == f"{run.output}/shop/manual__1/pictures/manifest.jsonl"
     assert len(json.dumps(summary)) < 2000
@@ -80,7 +93,7 @@ def test_a_batch_goes_home_in_waves_with_two_requests_a_job(emulator: Emulator, 
         path = Path(file["path"].removeprefix("file://"))
         assert path.is_relative_to(run.home)
         assert path.stat().st_size == file["size"]
-    assert summary["bytes"] == sum(row["files"][0]["size"] for row in rows)
+    assert summary["bytes_saved"] == sum(row["files"][0]["size"] for row in rows)
     assert emulator.leaks == []
 
 
@@ -144,7 +157,7 @@ def test_a_wrong_parameter_is_found_before_anything_is_paid(
 def test_a_storage_that_is_not_there_is_found_before_anything_is_paid(emulator: Emulator) -> None:
     with pytest.raises(FalInvokeMediaError, match="cannot be used"):
         Runner("nothing://at/all", inputs=["a"]).try_()
-    with pytest.raises(FalInvokeError, match=r"journal.*Nothing was submitted"):
+    with pytest.raises(FalInvokeError, match=r"cannot be written to.*Nothing was submitted"):
         Runner("file:///proc/none", inputs=["a"]).try_()
     assert emulator.requests == []
 
@@ -380,6 +393,19 @@ def test_a_result_whose_files_are_gone_is_asked_for_anew_by_a_clear(emulator: Em
     assert len(emulator.jobs) == 3 + gone
 
 
+@pytest.mark.parametrize(("policy", "states"), [("keep", "done"), ("fail", "refused"), ("skip", "done")])
+def test_flagged_pictures_are_treated_as_the_user_says(
+    policy: Any, states: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.add_fault(Fault("merge", on="get", match_prompt="p1", value={"output": FLAGGED}, times=None))
+    run = Runner(tmp_path, inputs=prompts(3), on_flagged=policy, on_item_failure="ignore")
+    run.try_()
+    rows = run.manifest()
+    assert [row["state"] for row in rows] == ["done", states, "done"]
+    assert len(rows[1]["files"]) == (policy == "keep")
+    assert policy == "keep" or "flagged" in rows[1]["error"]
+
+
 def test_nothing_more_is_submitted_where_no_file_can_be_saved(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,10 +434,10 @@ def test_a_journal_that_cannot_be_written_stops_the_batch_before_the_next_post(
     run = Runner(tmp_path, inputs=prompts(30))
     write = Folder.write
 
-    def full_after_some(self: Folder, name: str, data: bytes) -> None:
+    def full_after_some(self: Folder, name: str, data: bytes, content_type: str) -> None:
         if name.startswith("items") and len(emulator.posts()) >= 5:
             raise OSError("No space left on device")
-        write(self, name, data)
+        write(self, name, data, content_type)
 
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "write", full_after_some)
@@ -468,7 +494,7 @@ def test_a_resume_that_runs_twice_submits_and_saves_once(emulator: Emulator, tmp
     event = fire(first.value)
     for _ in range(2):
         with pytest.raises(TaskDeferred) as again:
-            call(run.operator(), "execute_complete", run.ti, event=event)
+            call(run.operator(), "next_wave", run.ti, event=event)
     assert run.resume(again.value)["done"] == 9
     assert posts_by_prompt(emulator) == once_each(9)
 
@@ -479,7 +505,7 @@ def test_a_journal_that_vanished_is_not_an_empty_one(emulator: Emulator, tmp_pat
         call(run.operator(), "execute", run.ti)
     (run.home / "_batch" / "head.json").unlink()
     with pytest.raises(FalInvokeError, match="nobody knows which jobs are paid"):
-        call(run.operator(), "execute_complete", run.ti, event=fire(deferred.value))
+        call(run.operator(), "next_wave", run.ti, event=fire(deferred.value))
     assert len(emulator.posts()) == 3
 
 
@@ -509,9 +535,9 @@ def test_where_airflow_ends_the_wait_the_jobs_are_looked_at_once_more(
     def fails(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(type(operator).__bases__[0], "resume_execution", fails)
+    monkeypatch.setattr(BaseOperator, "resume_execution", fails)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.resume_execution("execute_complete", None, {"ti": run.ti})  # type: ignore[typeddict-item]
+        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]
     assert run.phases()[:3] == ["done"] * 3
     assert len(emulator.gets()) == 3
     assert run.resume(deferred.value)["done"] == 6
@@ -528,9 +554,9 @@ def test_where_airflow_ends_the_wait_and_nothing_ended_the_task_fails_and_the_jo
     def fails(*_: Any, **__: Any) -> Any:
         raise TaskDeferralError("Trigger failure")
 
-    monkeypatch.setattr(type(operator).__bases__[0], "resume_execution", fails)
+    monkeypatch.setattr(BaseOperator, "resume_execution", fails)
     with pytest.raises(FalInvokeTimeoutError, match=r"3 jobs.*they are paid; a retry takes them up"):
-        operator.resume_execution("execute_complete", None, {"ti": run.ti})  # type: ignore[typeddict-item]
+        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]
     assert run.phases() == ["submitted"] * 3
     assert len(emulator.gets()) == 3
 
@@ -566,8 +592,8 @@ def test_on_kill_submits_nothing_more_and_says_what_goes_on(
     submit = operator.hook.submit_request
     made: list[Any] = []
 
-    def kills_after_five(request: Any) -> Any:
-        made.append(submit(request))
+    def kills_after_five(request: Any, **options: Any) -> Any:
+        made.append(submit(request, **options))
         if len(made) == 5:
             operator.on_kill()
         return made[-1]

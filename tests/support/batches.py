@@ -8,9 +8,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from airflow.sdk import BaseOperator
+
 from airflow_provider_falinvoke._compat import TaskDeferred
 from airflow_provider_falinvoke.emulator import Emulator
 from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
+from airflow_provider_falinvoke.operators.waves import RunsBatch
 
 IMAGE, SLOW, INSTANT = "fal-ai/fast-sdxl", "fal-ai/flux/slow", "fal-ai/flux/schnell"
 SMALL = {"image_size": {"width": 32, "height": 32}}
@@ -45,7 +48,7 @@ class Runner:
         self.deferrals: list[dict[str, Any]] = []
         self._changes = changes
 
-    def operator(self, **changes: Any) -> FalInvokeBatchOperator:
+    def operator(self, **changes: Any) -> RunsBatch:
         """Return the operator as a new process would make it."""
         given = {"model_id": IMAGE, "input": SMALL, "output_path": self.output, "poll_interval": 0.05}
         return FalInvokeBatchOperator(task_id="pictures", **{**given, **self._changes, **changes})
@@ -93,9 +96,9 @@ class Runner:
         return [item["phase"] for chunk in chunks for item in json.loads(chunk.read_text())]
 
 
-def call(operator: FalInvokeBatchOperator, method: str, ti: TaskInstance, **arguments: Any) -> Any:
+def call(operator: BaseOperator, method: str, ti: TaskInstance, **arguments: Any) -> Any:
     """Call a method of the operator; Airflow wraps execute so that only Airflow may call it."""
-    of_class = getattr(FalInvokeBatchOperator, method)
+    of_class = getattr(type(operator), method)
     return getattr(of_class, "__wrapped__", of_class)(operator, {"ti": ti}, **arguments)
 
 

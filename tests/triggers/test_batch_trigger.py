@@ -44,7 +44,7 @@ def test_its_arguments_fit_into_mysql_with_as_many_jobs_as_there_may_be() -> Non
     from airflow.models.trigger import Trigger
     from cryptography.fernet import Fernet
 
-    from airflow_provider_falinvoke.operators.batch import MOST_IN_FLIGHT
+    from airflow_provider_falinvoke.operators.waves import MOST_IN_FLIGHT
 
     now = time.time()
     jobs = [["6590784a-ce47-4556-9ff4-53baff2693fb", now, now + 3600, now + 30]] * MOST_IN_FLIGHT
