@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import Gate
-from airflow_provider_falinvoke.api.schedule import Durations
+from airflow_provider_falinvoke.api.schedule import Durations, PollSchedule
 
 
 class Account:
@@ -21,6 +21,11 @@ class Account:
         self.gate.set_quota(endpoint.extra.requests_per_minute, endpoint.extra.requests_per_hour)
         if before is None or (before.base_url, before.key) != (endpoint.base_url, endpoint.key):
             self.gate.forget()
+
+    def look_at(self, schedule: PollSchedule, model_id: str | None, submitted_at: float, now: float) -> float:
+        """Return when to look at a job again that is pending ``now``; all in epoch seconds."""
+        known, scarce = self.durations.of(model_id), self.gate.is_scarce(now)
+        return now + schedule.pause(now - submitted_at, known=known, scarce=scarce)
 
 
 _accounts: dict[str, Account] = {}

@@ -12,13 +12,12 @@ import json
 import math
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 
 from airflow_provider_falinvoke.api.outcomes import NOW, Call, Outcome, Pause, Reply, Send, T
-from airflow_provider_falinvoke.api.pacing import number_of, rejected_pause
+from airflow_provider_falinvoke.api.pacing import rejected_pause
+from airflow_provider_falinvoke.api.quota import Quota
 
 #: More at a time do not get more answers, and cost more CPU each.
 IN_FLIGHT = 16
@@ -27,46 +26,10 @@ IN_FLIGHT = 16
 PROBES = 4
 #: Seconds between two requests at the least: a hundred jobs that fall due at one moment are no burst.
 SPACING = 0.02
-#: The share of a window's requests that may go as fast as they come; the rest is spread over the time that is left. So
-#: a few jobs at a time never wait, and a thousand neither meet a 429 nor have to wait for a whole window.
-FREE = 0.5
-#: The share of a window's requests that is left to others: processes that know nothing yet, and other programs.
-RESERVE = 0.04
 #: Whoever waits asks again after so many seconds: a new key may have changed everything.
 LONGEST_WAIT = 30.0
 #: A turn that comes within so many seconds is worth the wait, however little patience a call has.
 TURN_GRACE = 1.0
-_MINUTE, _HOUR = 60.0, 3600.0
-_HEADERS = tuple(
-    (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}", f"{prefix}reset{suffix}")
-    for prefix, suffix in (("ratelimit-", ""), ("x-ratelimit-", "-requests"))
-)
-
-
-@dataclass
-class Window:
-    """A quota until a moment.
-
-    :param limit: the requests that it allows.
-    :param left: the requests that may still be sent.
-    :param resets_at: when it ends, in epoch seconds.
-    """
-
-    limit: float
-    left: float
-    resets_at: float
-
-    def opens_at(self, place: int, last: float, now: float) -> float:
-        """Return when the request at a place of the queue may go, in epoch seconds.
-
-        :param place: 0 for the next one.
-        :param last: when the last request was sent.
-        """
-        if now >= self.resets_at or place < self.left - FREE * self.limit:
-            return now
-        if place + 1 > self.left:
-            return self.resets_at
-        return max(now, last + (place + 1) * (self.resets_at - last) / self.left)
 
 
 class Gate:
@@ -82,20 +45,25 @@ class Gate:
         self._numbers = itertools.count()
         self._in_flight = 0
         self._last = -math.inf
-        self.set_quota(per_minute, per_hour)
-        self.forget()
+        self._closed_until = -math.inf
+        self._rejected = 0
+        self._quota = Quota(per_minute, per_hour)
 
     def set_quota(self, per_minute: float, per_hour: float) -> None:
         """Change the connection's own quota, from the next window on."""
-        self._quota = {_MINUTE: per_minute, _HOUR: per_hour}
+        with self._lock:
+            self._quota.per_minute, self._quota.per_hour = per_minute, per_hour
 
     def forget(self) -> None:
-        """Forget what replies said and what was sent: there is another key now."""
-        self._own = {seconds: Window(limit, limit, -math.inf) for seconds, limit in self._quota.items()}
-        self._told: dict[str, Window] = {}
-        self._unsure = True
-        self._closed_until = -math.inf
-        self._rejected = 0
+        """Forget what was sent and what replies said: there is another key now."""
+        with self._lock:
+            self._closed_until, self._rejected = -math.inf, 0
+            self._quota = Quota(self._quota.per_minute, self._quota.per_hour)
+
+    def is_scarce(self, now: float) -> bool:
+        """Whether requests should be saved, because the quota is about to be used up."""
+        with self._lock:
+            return now < self._closed_until or self._quota.is_scarce(now)
 
     def turn(self, due: float) -> Turn:
         """Return a place in the queue.
@@ -125,51 +93,27 @@ class Gate:
             if place > 0 or at > now:
                 return max(at, now + SPACING)
             del self._queue[0]
-            self._count(now)
+            self._quota.count(now)
+            self._in_flight += 1
+            self._last = now
             return now
 
     def _opens_at(self, place: int, now: float) -> float:
-        windows = (*self._own.values(), *self._told.values())
-        at = max(self._closed_until, self._last + SPACING, *(one.opens_at(place, self._last, now) for one in windows))
-        unsure = self._unsure or (self._told and all(now >= one.resets_at for one in self._told.values()))
-        if self._in_flight >= (PROBES if unsure else IN_FLIGHT):
+        at = max(self._closed_until, self._last + SPACING, self._quota.opens_at(place, now))
+        if self._in_flight >= (IN_FLIGHT if self._quota.is_known(now) else PROBES):
             at = max(at, now + SPACING)
-        return max(at, now) + place * SPACING
-
-    def _count(self, now: float) -> None:
-        for seconds, own in self._own.items():
-            if now >= own.resets_at:
-                own.limit = own.left = self._quota[seconds]
-                own.resets_at = now + seconds
-        for window in (*self._own.values(), *self._told.values()):
-            window.left -= 1
-        self._in_flight += 1
-        self._last = now
+        return at + place * SPACING
 
     def hear(self, reply: Reply) -> None:
         """Take note of what a reply says about the quota."""
         with self._lock:
-            self._unsure = False
-            for names in _HEADERS:
-                self._read(*names, reply.headers, reply.at)
+            self._quota.read(reply.headers, reply.at)
             if reply.status != HTTPStatus.TOO_MANY_REQUESTS:
                 self._rejected = 0
                 return
             self._rejected += 1
             pause = rejected_pause(reply.headers, reply.at, self._rejected)
             self._closed_until = max(self._closed_until, reply.at + pause)
-
-    def _read(self, limit_name: str, left_name: str, reset_name: str, headers: Mapping[str, str], now: float) -> None:
-        left, resets_at = number_of(headers.get(left_name)), number_of(headers.get(reset_name))
-        if left is None or resets_at is None or resets_at <= now:
-            return
-        limit = number_of(headers.get(limit_name)) or left
-        known = self._told.get(left_name)
-        left -= RESERVE * limit
-        if known is not None and known.resets_at == resets_at:
-            # Replies may arrive in another order than they were made in, and what is in flight is counted here alone.
-            left = min(left, known.left)
-        self._told[left_name] = Window(limit, left, resets_at)
 
 
 class Turn:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeVar
 
 from airflow_provider_falinvoke.api import replies
+from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import (
     INVOKE_PATH,
@@ -42,7 +42,7 @@ from airflow_provider_falinvoke.api.outcomes import (
     timed_out,
     words,
 )
-from airflow_provider_falinvoke.api.schedule import Durations, PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError, FalInvokeJobRefusedError
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def wait(
     deadline: float,
     schedule: PollSchedule,
     first_look_at: float = 0.0,
-    durations: Durations | None = None,
+    model_id: str | None = None,
+    account: Account | None = None,
 ) -> Call[Invocation]:
     """GET the invocation until it is completed.
 
@@ -126,13 +127,18 @@ def wait(
     :param deadline: when to give up, in epoch seconds. The job is looked at once more then, so that one which is
         done never times out.
     :param first_look_at: when to look first, in epoch seconds.
-    :param durations: what jobs took so far; this one is added when it is completed.
+    :param model_id: the model, where it is known before the first look.
+    :param account: what is known of the account; how long the job took is added.
     :return: the completed invocation.
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeTimeoutError: it had not ended at the deadline, or could not be asked.
     :raises FalInvokeAPIError: the API refused to tell: at once for 401 and 403, for 404 some seconds after the POST.
     """
+    account = account or Account()
     look_at, seen, pending_at = first_look_at, None, submitted_at
+    now = (yield NOW).at
+    if account.gate.is_scarce(now):
+        look_at = max(look_at, account.look_at(schedule, model_id, submitted_at, now))
     while True:
         asked_at = (yield Pause(min(look_at, deadline))).at
         try:
@@ -148,32 +154,40 @@ def wait(
                 raise gave_up(_NO_ANSWER, error.outcome, request_id) from None
             raise timed_out(request_id, f"its state could not be read ({words(error.outcome)})") from None
         if invocation.status is InvocationStatus.COMPLETED:
-            if durations is not None:
-                # Where the API gave no times: it ended somewhere between the last two looks.
-                seconds = (pending_at + now) / 2 - submitted_at if invocation.seconds is None else invocation.seconds
-                durations.add(invocation.model_id, seconds)
+            # Where the API gave no times: it ended somewhere between the last two looks.
+            seconds = (pending_at + now) / 2 - submitted_at if invocation.seconds is None else invocation.seconds
+            account.durations.add(invocation.model_id or model_id, seconds)
             return invocation
         if asked_at >= deadline:  # not ``now``: an answer that was long on its way may be older than the deadline
             state = invocation.raw_status or "pending"
             raise timed_out(request_id, f"it was still {state} {now - submitted_at:.0f} s after the submit")
         seen, pending_at = invocation, now
-        known = durations.of(invocation.model_id) if durations is not None else ()
-        look_at = now + schedule.pause(now - submitted_at, known=known)
+        look_at = account.look_at(schedule, invocation.model_id or model_id, submitted_at, now)
 
 
 def wait_briefly(
-    request_id: str, *, submitted_at: float, until: float, schedule: PollSchedule, started_by: float = math.inf
+    request_id: str,
+    *,
+    submitted_at: float,
+    brief: BriefWait,
+    deadline: float,
+    schedule: PollSchedule,
+    account: Account | None = None,
 ) -> Call[Invocation | float]:
     """GET the invocation while a look may soon find it completed, and no longer.
 
-    :param until: the last moment for a look, in epoch seconds.
-    :param started_by: a job that is still queued after this, in epoch seconds, is not awaited any longer.
+    :param brief: how long that is.
+    :param deadline: the last moment for a look in any case, in epoch seconds.
+    :param account: what is known of the account; where its requests are scarce there is no brief wait.
     :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch seconds.
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeAPIError: the API refused to tell, as in :func:`wait`.
     """
-    now, seen = submitted_at, None
-    while (look_at := now + schedule.pause(now - submitted_at)) <= until:
+    now, seen, until = submitted_at, None, min(submitted_at + brief.seconds, deadline)
+    if account is not None and account.gate.is_scarce(begun := (yield NOW).at):
+        return account.look_at(schedule, None, submitted_at, begun)
+    look_at = max(now + schedule.pause(0), submitted_at + brief.first_look)
+    while look_at <= until:
         yield Pause(look_at)
         try:
             seen, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
@@ -181,8 +195,9 @@ def wait_briefly(
             return error.outcome.at + pause_after(error.outcome, 1)
         if seen.status is InvocationStatus.COMPLETED:
             return seen
-        if seen.status is InvocationStatus.QUEUED and now >= started_by:
-            until = now
+        look_at = now + schedule.pause(now - submitted_at)
+        if seen.status is InvocationStatus.QUEUED and now >= submitted_at + brief.started_by:
+            break
     return look_at
 
 

@@ -5,10 +5,12 @@ Times are epoch seconds, durations are seconds.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Random = Callable[[], float]
 
@@ -22,9 +24,15 @@ TAIL = 3
 MODELS = 100
 #: One request is worth a delay of this share of the job's duration and of what a deferral costs besides.
 WORTH = 0.01
+#: The same where requests are scarce: another job needs it more.
+WORTH_SCARCE = 0.5
+#: By how much a pause by age is longer then.
+THRIFT = 5.0
 DEFERRAL = 6.0
 #: A job that fails does so early, whatever its kind takes: it is looked at once by this age in any case.
 EARLY = 2.0
+#: Models whose jobs take a few seconds, by the beginning of their names: a worker that waits is done before a deferral.
+FAST_MODELS = ("fal-ai/flux/", "fal-ai/fast-sdxl")
 #: The shortest learned pause.
 _SHORTEST = 0.25
 
@@ -88,28 +96,69 @@ class PollSchedule:
             return cls(maximum=max_poll_interval)
         return cls(initial=poll_interval, growth=0.0, maximum=poll_interval, learns=False)
 
-    def pause(self, elapsed: float, rng: Random = random.random, *, known: Sequence[float] = ()) -> float:
+    def pause(
+        self,
+        elapsed: float,
+        rng: Random = random.random,
+        *,
+        known: Sequence[float] = (),
+        scarce: bool = False,
+    ) -> float:
         """Return the seconds to wait at a job's age of ``elapsed`` seconds.
 
         :param known: how long jobs like it took, the shortest first.
+        :param scarce: whether requests are to be saved.
         """
         elapsed = max(0.0, elapsed)
         longer = known[bisect_right(known, elapsed) :] if self.learns else ()
         if len(longer) >= TAIL:
             # No jitter: the gate keeps jobs of one moment apart, and a look too early is one more.
-            learned = _worth_a_look_at(longer) - elapsed
-            return min(self.maximum, max(_SHORTEST, learned if elapsed >= EARLY else min(learned, EARLY - elapsed)))
-        plain = min(self.maximum, self.initial + self.growth * elapsed)
+            learned = _worth_a_look_at(longer, WORTH_SCARCE if scarce else WORTH) - elapsed
+            if elapsed < EARLY and not scarce:
+                learned = min(learned, EARLY - elapsed)
+            return min(self.maximum, max(_SHORTEST, learned))
+        thrift = THRIFT if scarce and self.learns else 1.0
+        plain = min(self.maximum, thrift * (self.initial + self.growth * elapsed))
         return plain * (1 + self.jitter * (2 * rng() - 1))
 
 
-def _worth_a_look_at(durations: Sequence[float]) -> float:
+class BriefWait(NamedTuple):
+    """How long a worker waits for a job itself, in seconds from its submit.
+
+    :param seconds: the last moment for a look.
+    :param first_look: the first moment for one.
+    :param started_by: a job that is still queued at a look after this is not awaited any longer.
+    """
+
+    seconds: float
+    first_look: float = 0.0
+    started_by: float = math.inf
+
+    @classmethod
+    def of(cls, model_id: str, defer_after: float | None, poll_interval: float | None = None) -> BriefWait:
+        """Return the wait for a job of a model.
+
+        A deferral costs a fast job three times its duration, and a worker that waits costs a slot; so a worker sees a
+        fast model through, unless the job does not even start, and no other.
+
+        :param defer_after: how long the user wants it to be, in seconds.
+        :param poll_interval: how long the user wants between two looks.
+        """
+        if defer_after is not None:
+            return cls(defer_after)
+        if not model_id.startswith(FAST_MODELS):
+            return cls(0.0)
+        return cls(5.0, first_look=1.5 if poll_interval is None else 0.0, started_by=1.0)
+
+
+def _worth_a_look_at(durations: Sequence[float], worth: float) -> float:
     """Return the age at which the delay that no look has caused so far, on average, is worth one.
 
     A job that ends at T and is found at t is late by t - T. As t grows, so does the average of that over jobs that take
     as long as these did; a look is due when it reaches what a look is worth. The delay counts by the job's own length.
 
     :param durations: what jobs that live as long as this one took, the shortest first.
+    :param worth: what a look is worth, in shares of a duration.
     """
     due, weights, spent = 0.0, 0.0, 0.0
     for place, duration in enumerate(durations):
@@ -118,5 +167,5 @@ def _worth_a_look_at(durations: Sequence[float]) -> float:
         weight = 1 / (duration + DEFERRAL)
         weights += weight
         spent += weight * duration
-        due = (WORTH * len(durations) + spent) / weights
+        due = (worth * len(durations) + spent) / weights
     return due

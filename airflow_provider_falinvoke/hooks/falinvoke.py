@@ -27,7 +27,7 @@ from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
 from airflow_provider_falinvoke.api.line import shared_line
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_falinvoke.media import SavedFile, save_media
@@ -120,6 +120,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None = None,
         schedule: PollSchedule | None = None,
         first_look_at: float = 0.0,
+        model_id: str | None = None,
     ) -> Invocation:
         """Wait until a job is completed.
 
@@ -129,6 +130,7 @@ class FalInvokeHook(BaseHook):
         :param deadline: when to give up, in epoch seconds.
         :param schedule: when to look; ``min(30, 0.5 + 0.2 * age)`` seconds apart by default.
         :param first_look_at: when to look first, in epoch seconds; at once by default.
+        :param model_id: the job's model, whose jobs may have told how long they take.
         :return: the completed invocation.
         :raises FalInvokeJobFailedError: the job failed.
         :raises FalInvokeTimeoutError: it was not completed in time; it goes on, and it is paid.
@@ -142,6 +144,7 @@ class FalInvokeHook(BaseHook):
                 deadline=deadline,
                 schedule=schedule,
                 first_look_at=first_look_at,
+                model_id=model_id,
             )
         )
 
@@ -154,6 +157,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None = None,
         schedule: PollSchedule | None = None,
         first_look_at: float = 0.0,
+        model_id: str | None = None,
     ) -> Invocation:
         """Wait until a job is completed, awaiting; see :meth:`wait`."""
         return await self._arun(
@@ -164,6 +168,7 @@ class FalInvokeHook(BaseHook):
                 deadline=deadline,
                 schedule=schedule,
                 first_look_at=first_look_at,
+                model_id=model_id,
             )
         )
 
@@ -172,15 +177,15 @@ class FalInvokeHook(BaseHook):
         request_id: str,
         *,
         submitted_at: float,
-        until: float,
+        brief: BriefWait,
+        deadline: float = math.inf,
         schedule: PollSchedule | None = None,
-        started_by: float = math.inf,
     ) -> Invocation | float:
         """Wait for a job that may soon be completed, for the moments before a deferral would pay.
 
         :param submitted_at: when the job was submitted, in epoch seconds.
-        :param until: the last moment for a look, in epoch seconds.
-        :param started_by: a job that is still queued after this, in epoch seconds, is not awaited any longer.
+        :param brief: how long that is.
+        :param deadline: the last moment for a look in any case, in epoch seconds.
         :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch
             seconds: after the next pause of the schedule, or when the API wants to be asked again.
         :raises FalInvokeJobFailedError: the job failed.
@@ -189,9 +194,10 @@ class FalInvokeHook(BaseHook):
         call = protocol.wait_briefly(
             request_id,
             submitted_at=submitted_at,
-            until=until,
+            brief=brief,
+            deadline=deadline,
             schedule=schedule or PollSchedule(),
-            started_by=started_by,
+            account=self._account,
         )
         return self._run(call)
 
@@ -276,6 +282,7 @@ class FalInvokeHook(BaseHook):
         deadline: float | None,
         schedule: PollSchedule | None,
         first_look_at: float,
+        model_id: str | None,
     ) -> Call[Invocation]:
         now = time.time()
         return protocol.wait(
@@ -284,7 +291,8 @@ class FalInvokeHook(BaseHook):
             deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
             schedule=schedule or PollSchedule(),
             first_look_at=first_look_at,
-            durations=self._account.durations,
+            model_id=model_id,
+            account=self._account,
         )
 
     def _run(self, call: Call[T]) -> T:

@@ -16,7 +16,7 @@ from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, 
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 class FalInvokeOperator(BaseOperator):
     """Run a fal model through DigitalOcean's async-invoke API.
 
-    The job is submitted by the worker, once. A fast one is awaited there for ``defer_after`` seconds; after that the
-    task defers, so that no worker slot is held while the model works.
+    The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that
+    the task defers, so that no worker slot is held while the model works.
 
     Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``on_ambiguous_submit``,
     ``prices`` and ``wait_for_completion`` are templated, nested values too, and checked after rendering: ``"4"``
@@ -62,7 +62,9 @@ class FalInvokeOperator(BaseOperator):
     :param wait_for_completion: False submits only and returns the request_id, for a
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
-    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own.
+    :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
+        brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
+        started and while requests are not scarce, and not at all for any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
     :param max_poll_interval: the longest growing time between two looks.
@@ -105,7 +107,7 @@ class FalInvokeOperator(BaseOperator):
         output_path: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = True,
-        defer_after: float | timedelta | str = 5.0,
+        defer_after: float | timedelta | str | None = None,
         poll_interval: float | timedelta | str | None = None,
         max_poll_interval: float | timedelta | str = 30.0,
         timeout: float | timedelta | str = 3600.0,
@@ -188,13 +190,15 @@ class FalInvokeOperator(BaseOperator):
         policy = self.on_ambiguous_submit or self.hook.endpoint.extra.on_ambiguous_submit
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
+        poll_interval = poll_interval_of(self.poll_interval)
+        defer_after = None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
         return _Order(
             request=request,
             fingerprint=fingerprint(request, self.fal_conn_id),
             policy=policy,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            defer_after=seconds_of("defer_after", self.defer_after),
-            poll_interval=poll_interval_of(self.poll_interval),
+            brief=BriefWait.of(request.model_id, defer_after, poll_interval),
+            poll_interval=poll_interval,
             max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
         )
 
@@ -256,7 +260,8 @@ class FalInvokeOperator(BaseOperator):
             done = self.hook.wait_briefly(
                 request_id,
                 submitted_at=job.submitted_at,
-                until=min(job.submitted_at + order.defer_after, job.deadline),
+                brief=order.brief,
+                deadline=job.deadline,
                 schedule=schedule,
             )
             if isinstance(done, Invocation):
@@ -275,6 +280,7 @@ class FalInvokeOperator(BaseOperator):
                         first_look_at=max(first_look_at, look_at),
                         poll_interval=order.poll_interval,
                         max_poll_interval=order.max_poll_interval,
+                        model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
                     kwargs={"request_id": request_id},
@@ -286,6 +292,7 @@ class FalInvokeOperator(BaseOperator):
             deadline=job.deadline,
             schedule=schedule,
             first_look_at=look_at,
+            model_id=order.request.model_id,
         )
 
     def _home(self, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
@@ -343,7 +350,7 @@ class _Order:
     fingerprint: str
     policy: AmbiguousPolicy
     timeout: float
-    defer_after: float
+    brief: BriefWait
     poll_interval: float | None
     max_poll_interval: float
 

@@ -92,7 +92,7 @@ class FalInvokeSensor(BaseSensorOperator):
             if invocation is not None and invocation.status.ended:
                 return PokeReturnValue(True, bring_home(self.hook, invocation, self.output_path))
             if self.deferrable:
-                self._defer()
+                self._defer(invocation)
         return False
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
@@ -126,15 +126,17 @@ class FalInvokeSensor(BaseSensorOperator):
             self.log.warning("%s", error)
             return None
 
-    def _defer(self) -> None:
+    def _defer(self, invocation: Invocation | None) -> None:
         now = time.time()
+        created_at = invocation.created_at if invocation is not None else None
         deadline = now + min(self.timeout, LONGEST)
         self.log.info("Waiting for %s without this worker slot", self.request_id)
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
                 request_id=self.request_id,
-                submitted_at=now,
+                # The pauses go by the job's age, and the sensor may come late.
+                submitted_at=min(now, created_at.timestamp()) if created_at is not None else now,
                 deadline=deadline,
                 first_look_at=safe_first_look_at(now),
                 poll_interval=poll_interval_of(self.poll_interval),

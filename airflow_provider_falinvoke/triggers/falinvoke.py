@@ -37,6 +37,7 @@ class FalInvokeTrigger(BaseTrigger):
     :param first_look_at: when to look first, in epoch seconds.
     :param poll_interval: seconds between two looks; None for ``min(max_poll_interval, 0.5 + 0.2 * age)``.
     :param max_poll_interval: the longest growing pause in seconds.
+    :param model_id: the job's model, whose jobs may have told how long they take.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class FalInvokeTrigger(BaseTrigger):
         first_look_at: float = 0.0,
         poll_interval: float | None = None,
         max_poll_interval: float = 30.0,
+        model_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
         self.fal_conn_id = fal_conn_id
@@ -58,6 +60,7 @@ class FalInvokeTrigger(BaseTrigger):
         self.first_look_at = first_look_at
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
+        self.model_id = model_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
@@ -71,6 +74,7 @@ class FalInvokeTrigger(BaseTrigger):
                 "first_look_at": self.first_look_at,
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
+                "model_id": self.model_id,
             },
         )
 
@@ -84,6 +88,7 @@ class FalInvokeTrigger(BaseTrigger):
                 submitted_at=self.submitted_at,
                 deadline=self.deadline,
                 schedule=PollSchedule.of(self.poll_interval, self.max_poll_interval),
+                model_id=self.model_id,
             )
         except AirflowException as error:
             lost = FalInvokeUnreachableError(

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Failure as FailureOutcome
 from airflow_provider_falinvoke.api.outcomes import Reply, Resumed, Send, invocation_path, pause_after, words
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import ENOUGH, BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -225,6 +226,8 @@ def wait(
         deadline=T0 + deadline,
         schedule=more.pop("schedule", STEADY),
         first_look_at=T0 + first_look_at if first_look_at else 0.0,
+        model_id=more.pop("model_id", None),
+        account=more.pop("account", None),
     )
     played = play(call, script, **more)
     assert set(played.methods) <= {"GET"}, "a wait submits nothing"
@@ -469,13 +472,76 @@ def test_a_change_of_state_is_logged_and_a_poll_is_not(caplog: pytest.LogCapture
     ]
 
 
+def scarce_account() -> Account:
+    """Return an account that has a hundred requests left for most of an hour."""
+    account = Account()
+    headers = {"ratelimit-limit": "5000", "ratelimit-remaining": "100", "ratelimit-reset": str(T0 + 3000)}
+    account.gate.hear(Reply(200, headers, b"", T0))
+    return account
+
+
+def test_a_wait_learns_how_long_the_jobs_of_a_model_take() -> None:
+    account = Account()
+    times = {"created_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:00:45.500000000Z"}
+    for _ in range(ENOUGH):
+        wait([reply(200, {**DONE, **times, "model_id": "m"})], account=account)
+    assert account.durations.of("m") == (45.5,) * ENOUGH
+
+
+def test_a_job_that_says_no_times_ended_between_the_last_two_looks() -> None:
+    account = Account()
+    for _ in range(ENOUGH):
+        wait([reply(200, QUEUED), reply(200, DONE)], first_look_at=10.0, account=account, model_id="m")
+    assert list(account.durations.of("m")) == [pytest.approx(10 + 2.5 / 2)] * ENOUGH
+
+
+def test_a_failed_job_tells_nothing_about_how_long_jobs_take() -> None:
+    account = Account()
+    for _ in range(ENOUGH):
+        wait([reply(200, {"request_id": "r1", "status": "FAILED", "model_id": "m"})], account=account)
+    assert account.durations.of("m") == ()
+
+
+def test_a_wait_goes_by_what_it_has_learned() -> None:
+    account = Account()
+    for _ in range(ENOUGH):
+        account.durations.add("m", 20.0)
+    played = wait([reply(200, {**QUEUED, "model_id": "m"}), reply(200, DONE)], first_look_at=6.0, account=account)
+    assert played.times == [6.0, pytest.approx(20.26)]
+
+
+def test_where_requests_are_scarce_the_first_look_waits_too() -> None:
+    account = scarce_account()
+    assert wait([reply(200, DONE)], first_look_at=1.0, account=account).times == [pytest.approx(2.5)]
+    for _ in range(ENOUGH):
+        account.durations.add("m", 20.0)
+    played = wait(
+        [reply(200, DONE)], first_look_at=6.0, account=account, model_id="m", schedule=PollSchedule(maximum=90)
+    )
+    assert played.times == [pytest.approx(20 + 0.5 * 26)]
+
+
 # ---- wait_briefly ---------------------------------------------------------------------------------------------------
 
 
-def wait_briefly(script: Iterable[Answer], until: float, **more: Any) -> Played[Invocation | float]:
-    given = {"submitted_at": T0, "until": T0 + until, "schedule": more.pop("schedule", STEADY)}
-    started_by = {"started_by": T0 + more.pop("started_by")} if "started_by" in more else {}
-    played = play(protocol.wait_briefly("r1", **given, **started_by), script, **more)
+def wait_briefly(
+    script: Iterable[Answer],
+    until: float,
+    *,
+    brief: BriefWait | None = None,
+    schedule: PollSchedule = STEADY,
+    account: Account | None = None,
+    took: float = 0.0,
+) -> Played[Invocation | float]:
+    call = protocol.wait_briefly(
+        "r1",
+        submitted_at=T0,
+        brief=brief or BriefWait(until),
+        deadline=T0 + until,
+        schedule=schedule,
+        account=account,
+    )
+    played = play(call, script, took=took)
     assert set(played.methods) <= {"GET"}
     return played
 
@@ -505,13 +571,16 @@ def test_a_brief_wait_may_look_just_at_its_end() -> None:
 
 def test_a_brief_wait_for_a_job_that_has_not_started_in_time_ends_at_once() -> None:
     """A fast model is not fast for who waits in a queue; a job that is being worked on may be done any moment."""
-    assert wait_briefly(itertools.repeat(reply(200, QUEUED)), until=5.0, started_by=0.9).times == [
-        0.5,
-        pytest.approx(1.1),
-    ]
-    started = {**QUEUED, "status": "IN_PROGRESS"}
-    late = wait_briefly([reply(200, QUEUED), *itertools.repeat(reply(200, started), 9)], until=5.0, started_by=0.9)
-    assert len(late.times) > 4
+    brief = BriefWait(5.0, first_look=1.5, started_by=1.0)
+    assert wait_briefly(itertools.repeat(reply(200, QUEUED)), 5.0, brief=brief).times == [1.5]
+    started = reply(200, {**QUEUED, "status": "IN_PROGRESS"})
+    assert wait_briefly(itertools.repeat(started), 5.0, brief=brief).times == pytest.approx([1.5, 2.3, 3.26, 4.412])
+
+
+def test_there_is_no_brief_wait_where_requests_are_scarce() -> None:
+    played = wait_briefly([], 5.0, account=scarce_account())
+    assert played.sends == []
+    assert played.result == pytest.approx(T0 + 2.5)
 
 
 @passing

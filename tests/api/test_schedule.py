@@ -7,7 +7,15 @@ import statistics
 
 import pytest
 
-from airflow_provider_falinvoke.api.schedule import EARLY, ENOUGH, MODELS, REMEMBERED, Durations, PollSchedule
+from airflow_provider_falinvoke.api.schedule import (
+    EARLY,
+    ENOUGH,
+    MODELS,
+    REMEMBERED,
+    BriefWait,
+    Durations,
+    PollSchedule,
+)
 
 
 def lowest() -> float:
@@ -154,3 +162,39 @@ def _looks_of(duration: float, durations: Durations) -> int:
         age += PollSchedule().pause(age, middle, known=durations.of("m"))
         looks += 1
     return looks
+
+
+@pytest.mark.parametrize("model_id", ["fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/flux/dev"])
+def test_a_worker_sees_a_fast_model_through_unless_its_job_does_not_start(model_id: str) -> None:
+    assert BriefWait.of(model_id, None) == BriefWait(5.0, first_look=1.5, started_by=1.0)
+    assert BriefWait.of(model_id, None, poll_interval=0.5).first_look == 0
+
+
+@pytest.mark.parametrize("model_id", ["fal-ai/stable-audio-25/text-to-audio", "fal-ai/some/video", "x"])
+def test_a_worker_does_not_wait_for_any_other_model(model_id: str) -> None:
+    assert BriefWait.of(model_id, None).seconds == 0
+
+
+def test_a_worker_waits_as_long_as_it_is_told() -> None:
+    assert BriefWait.of("fal-ai/flux/schnell", 0.0).seconds == 0
+    assert BriefWait.of("x", 60.0, 2.0) == BriefWait(60.0)
+
+
+def test_where_requests_are_scarce_a_job_is_looked_at_when_most_of_its_kind_are_done() -> None:
+    schedule, known = PollSchedule(maximum=100.0), [40.0 + number / 2 for number in range(50)]
+    plenty = 10 + schedule.pause(10.0, known=known)
+    scarce = 10 + schedule.pause(10.0, known=known, scarce=True)
+    assert sum(duration < plenty for duration in known) < 15
+    assert sum(duration < scarce for duration in known) > 40
+    assert PollSchedule().pause(10.0, known=known, scarce=True) == 30.0
+
+
+def test_where_requests_are_scarce_there_is_no_early_look() -> None:
+    assert PollSchedule().pause(0.0, known=[20.0] * 50, scarce=True) > 20.0
+
+
+def test_where_requests_are_scarce_pauses_by_age_are_five_times_as_long() -> None:
+    schedule = PollSchedule()
+    assert schedule.pause(10.0, middle, scarce=True) == pytest.approx(12.5)
+    assert schedule.pause(100.0, middle, scarce=True) == 30.0
+    assert PollSchedule.of(5.0, 30.0).pause(10.0, middle, scarce=True) == 5.0

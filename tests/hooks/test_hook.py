@@ -16,6 +16,7 @@ import pytest
 
 from airflow_provider_falinvoke import exceptions
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
+from airflow_provider_falinvoke.api.schedule import BriefWait
 from airflow_provider_falinvoke.emulator import Emulator, Fault, ManualClock
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from tests.support.calls import Caller, step_time
@@ -134,10 +135,10 @@ def test_wait_stops_at_a_wrong_key_at_once(call: Caller, emulator: Emulator, con
 def test_wait_briefly_takes_a_job_that_is_soon_done(stepped: Emulator, clock: ManualClock) -> None:
     hook = FalInvokeHook()
     request_id = hook.submit(SLOW, {"prompt": "a fox"}).request_id or ""
-    later = hook.wait_briefly(request_id, submitted_at=clock(), until=clock() + 5)
+    later = hook.wait_briefly(request_id, submitted_at=clock(), brief=BriefWait(5.0))
     assert isinstance(later, float)
     assert clock() <= 1_800_000_005.5 < later
-    done = hook.wait_briefly(request_id, submitted_at=1_800_000_000.5, until=clock() + 100)
+    done = hook.wait_briefly(request_id, submitted_at=1_800_000_000.5, brief=BriefWait(105.0))
     assert isinstance(done, Invocation)
     assert done.status is InvocationStatus.COMPLETED
 

@@ -9,7 +9,7 @@ import time
 import wave
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -20,6 +20,14 @@ from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from tests.support.dags import Ran, run_tasks
 from tests.support.execution import Context, Memory, execute, operator
+
+if TYPE_CHECKING:
+    from airflow.sdk.exceptions import TaskDeferred
+else:
+    try:
+        from airflow.sdk.exceptions import TaskDeferred
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
 
@@ -429,6 +437,32 @@ def test_near_its_deadline_the_worker_waits_itself(emulator: Emulator, monkeypat
     with pytest.raises(exceptions.FalInvokeTimeoutError):
         execute(operator(timeout=0.4, defer_after=0.1), Context())
     assert time.monotonic() - started < 3
+
+
+def deferred_by(one: FalInvokeOperator) -> dict[str, Any]:
+    """Execute until the task defers; return its trigger's keyword arguments."""
+    with pytest.raises(TaskDeferred) as caught:
+        execute(one, Context())
+    kwargs: dict[str, Any] = caught.value.trigger.serialize()[1]
+    return kwargs
+
+
+def test_a_job_that_does_not_start_holds_the_worker_for_a_second_even_if_its_model_is_fast(emulator: Emulator) -> None:
+    """A slot for 5 s would be a twelfth of a job of 60 s."""
+    deferred_by(operator(poll_interval=None))
+    assert len(emulator.gets()) == 1
+
+
+def test_a_job_of_a_model_that_is_not_known_to_be_fast_is_not_looked_at_before_the_deferral(emulator: Emulator) -> None:
+    deferred_by(operator(model_id=AUDIO, tags={"emulator-duration": "60"}, poll_interval=None))
+    assert emulator.gets() == []
+
+
+def test_a_deferred_wait_begins_when_the_api_wants_to_be_asked_again(emulator: Emulator) -> None:
+    emulator.add_fault(Fault("answer", on="get", status=429, headers={"retry-after": "40"}))
+    arguments = deferred_by(operator())
+    assert 40 <= arguments["first_look_at"] - arguments["submitted_at"] < 60
+    assert len(emulator.gets()) == 1
 
 
 def test_nothing_is_looked_up_in_init() -> None:

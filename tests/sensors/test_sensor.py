@@ -78,6 +78,9 @@ def test_a_job_that_takes_a_while_is_awaited(mode: dict[str, Any], emulator: Emu
     ends_at = emulator.jobs[request_id].ends_at
     assert len([poll for poll in emulator.gets() if poll.at >= ends_at]) == 2
     assert len(ran.deferred) == (1 if "mode" not in mode else 0)
+    for arguments in ran.deferred:
+        # The pauses between looks go by the job's age, and not by the sensor's.
+        assert arguments["submitted_at"] == pytest.approx(emulator.jobs[request_id].created_at, abs=0.001)
     assert len(emulator.posts()) == 1
 
 

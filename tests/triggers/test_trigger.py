@@ -72,6 +72,7 @@ def test_serialize_says_everything_and_nothing_secret(emulator: Emulator) -> Non
         "first_look_at",
         "poll_interval",
         "max_poll_interval",
+        "model_id",
     }
     assert emulator.api_key not in json.dumps(arguments)
 
