@@ -80,7 +80,7 @@ class Folder:
 
     def blocks(self, name: str, size: int) -> Iterator[bytes]:
         """Yield a file's bytes, so many at a time."""
-        with self._fs.open((self._path / name).path, "rb", block_size=_PART_BYTES) as file:
+        with self._fs.open((self._path / name).path, "rb") as file:
             while block := file.read(size):
                 yield block
 
