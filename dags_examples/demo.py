@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
     from sqlalchemy.orm import Session
 
-EXAMPLES = ("daily_image", "mapped_prompts", "audio_and_speech", "make_assets", "check_assets")
+EXAMPLES = ("daily_image", "mapped_prompts", "batch", "audio_and_speech", "make_assets", "check_assets")
 #: The one whose files go to an S3 server, where one is started here, and the connection that leads there.
 ON_S3, S3_CONN_ID, BUCKET = "make_assets", "falinvoke_s3", "demo"
 HERE = Path(__file__).resolve().parent
@@ -44,7 +44,8 @@ def main() -> int:
 
         initdb()
         progress = _Progress()
-        rows, failed = [], []
+        rows: list[tuple[str, ...]] = []
+        failed = []
         for name in EXAMPLES:
             print(f"\n{name}", flush=True)
             on_s3 = name == ON_S3 and S3_CONN_ID in connections
@@ -53,8 +54,9 @@ def main() -> int:
             run = run_for_its_assets(dag) if isinstance(dag.schedule, list) else dag.test()
             if str(run.state) != "success":
                 failed.append(name)
-            rows += [_row(ti, progress.requests) for ti in run.get_task_instances()]
-    _table([row for row in rows if row])
+            for ti in run.get_task_instances():
+                rows += _rows(ti, progress.requests)
+    _table(rows)
     print(f"\nFiles: {output}\n{time.monotonic() - started:.0f} s in all")
     if failed:
         print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
@@ -99,7 +101,7 @@ def run_for_its_assets(dag: DAG) -> DagRun:
 def _connections() -> Iterator[dict[str, dict[str, Any]]]:
     """Give the connections' fields: to the real API with a key in the environment, else to servers started here."""
     if key := os.environ.get("MODEL_ACCESS_KEY"):
-        print("MODEL_ACCESS_KEY is set: this runs nine jobs on the real API, and they are paid.")
+        print("MODEL_ACCESS_KEY is set: this runs fifteen jobs on the real API, and they are paid.")
         yield {"falinvoke_default": {"conn_type": "falinvoke", "password": key}}
         return
     from airflow_provider_falinvoke.emulator import Emulator
@@ -163,15 +165,21 @@ class _Progress(logging.Handler):
             self.requests[match[1]] += 1
 
 
-def _row(ti: TaskInstance, gets: Counter[str]) -> tuple[str, ...] | None:
+def _rows(ti: TaskInstance, gets: Counter[str]) -> Iterator[tuple[str, ...]]:
     task = ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=None if ti.map_index < 0 else ti.map_index)
     if not isinstance(result, dict):
-        return None if str(ti.state) == "success" else (task, f"({ti.state})", "", "", "", "")
-    request_id = str(result["request_id"])
-    files = ", ".join(Path(file["path"]).name for file in result["files"])
-    posts_and_gets = str(1 + gets[request_id])
-    return task, str(result["model_id"]), request_id, str(result["seconds"]), posts_and_gets, files
+        if str(ti.state) != "success":
+            yield task, f"({ti.state})", "", "", "", ""
+        return
+    from airflow.sdk import ObjectStoragePath
+
+    lines = ObjectStoragePath(result["manifest"]).read_text().splitlines() if "items" in result else []
+    for number, job in enumerate(map(json.loads, lines) if lines else [result]):
+        request_id = str(job["request_id"])
+        files = ", ".join(Path(file["path"]).name for file in job["files"])
+        name = f"{task} #{number}" if lines else task
+        yield name, str(job["model_id"]), request_id, str(job["seconds"]), str(1 + gets[request_id]), files
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -39,6 +40,15 @@ def everyday(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
     return emulator
 
 
+def jobs_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what became of each job of a task: of a batch, the lines of its manifest."""
+    if "items" not in result:
+        return [result]
+    lines = Path(urlsplit(result["manifest"]).path).read_text().splitlines()
+    assert len(lines) == result["items"] == result["done"]
+    return [json.loads(line) for line in lines]
+
+
 @pytest.mark.usefixtures("airflow_db", "quick_deferral")
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != FOLLOWS])
 def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
@@ -57,7 +67,7 @@ def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
     for request_id, job in everyday.jobs.items():
         after_the_end = [poll for poll in everyday.gets(request_id) if poll.at >= job.ends_at]
         assert len(after_the_end) == 1
-    results = [result for result in ran.results.values() if isinstance(result, dict)]
+    results = [job for result in ran.results.values() if isinstance(result, dict) for job in jobs_of(result)]
     assert {result["request_id"] for result in results} == set(everyday.jobs)
     for result in results:
         assert result["files"]

@@ -1,4 +1,4 @@
-"""A folder of small files, read and written as a whole."""
+"""A folder in any storage: many small files read side by side, and files that are written here first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 
 class Folder(MediaFolder):
-    """A folder whose files are read, too.
+    """A folder that is there for sure, and more ways to read and write in it.
 
     :param path: as :class:`~airflow.sdk.ObjectStoragePath` takes it.
     :raises FalInvokeMediaError: there is no such storage.
@@ -33,14 +33,6 @@ class Folder(MediaFolder):
 
     def __str__(self) -> str:
         return str(self._path)
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, None where there is no such file. Whatever else is wrong is raised."""
-        try:
-            data: bytes = self._fs.cat_file((self._path / name).path)
-        except FileNotFoundError:
-            return None
-        return data
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of several files, read side by side."""
