@@ -185,8 +185,9 @@ def _full_disk(job: Job) -> None:
         job.until_ended()
         # The files must be looked at while the disk is there.
         assert _ending(job, str(job.state())) == "result"
-        kept = {path: path.read_bytes() for path in folder.iterdir()}
+        kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for path, content in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
