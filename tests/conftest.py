@@ -19,6 +19,8 @@ os.environ.update(
     AIRFLOW_HOME=str(HOME),
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
+    # Its listener takes part in each task that runs; the tests of lineage have an Airflow of their own.
+    AIRFLOW__OPENLINEAGE__DISABLED="True",
 )
 
 import pytest  # noqa: E402 - after Airflow's environment, as above
