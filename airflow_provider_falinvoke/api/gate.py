@@ -19,13 +19,14 @@ from airflow_provider_falinvoke.api.outcomes import NOW, Call, Outcome, Pause, R
 from airflow_provider_falinvoke.api.pacing import rejected_pause
 from airflow_provider_falinvoke.api.quota import Quota
 
-#: More at a time do not get more answers, and cost more CPU each.
-IN_FLIGHT = 16
-#: So many may go while it is not known what is left: at the start, and when a window has just ended. Every process that
-#: waited for that moment does the same.
+#: So many may be in flight while it is not known what is left: at the start, and when a window has just ended. Every
+#: process that waited for that moment does the same.
 PROBES = 4
-#: Seconds between two requests at the least: a hundred jobs that fall due at one moment are no burst.
-SPACING = 0.02
+#: Who waits for them asks again after so many seconds, and so many more for each that is before it.
+ASK_AGAIN, ASK_AGAIN_EACH = 0.05, 0.005
+#: A minute's requests take so many seconds at the fastest: a hundred jobs that fall due at one moment are no burst.
+FASTEST_MINUTE = 5.0
+_TICK = 0.001
 #: Whoever waits asks again after so many seconds: a new key may have changed everything.
 LONGEST_WAIT = 30.0
 #: A turn that comes within so many seconds is worth the wait, however little patience a call has.
@@ -91,7 +92,7 @@ class Gate:
             place = bisect_left(self._queue, ticket)
             at = self._opens_at(place, now)
             if place > 0 or at > now:
-                return max(at, now + SPACING)
+                return max(at, now + max(self._spacing, _TICK))
             del self._queue[0]
             self._quota.count(now)
             self._in_flight += 1
@@ -99,10 +100,14 @@ class Gate:
             return now
 
     def _opens_at(self, place: int, now: float) -> float:
-        at = max(self._closed_until, self._last + SPACING, self._quota.opens_at(place, now))
-        if self._in_flight >= (IN_FLIGHT if self._quota.is_known(now) else PROBES):
-            at = max(at, now + SPACING)
-        return at + place * SPACING
+        at = max(self._closed_until, self._last + self._spacing, self._quota.opens_at(place, now))
+        if self._in_flight >= PROBES and not self._quota.is_known(now):
+            at = max(at, now + ASK_AGAIN + place * ASK_AGAIN_EACH)
+        return at + place * self._spacing
+
+    @property
+    def _spacing(self) -> float:
+        return FASTEST_MINUTE / self._quota.per_minute
 
     def hear(self, reply: Reply) -> None:
         """Take note of what a reply says about the quota."""

@@ -37,6 +37,8 @@ STALE = 900.0
 FRESH = 1.0
 #: The clients stay open for so many seconds after the last job, in case there is another.
 LINGER = 10.0
+#: More at a time do not get more answers, and cost more CPU each.
+IN_FLIGHT = 16
 #: So many prepared requests are kept, some 2 kB each.
 _PREPARED = 4096
 
@@ -45,8 +47,7 @@ class Clients:
     """Clients for one endpoint, each with one connection; a request takes one that is free.
 
     A single client looks through all its connections and all requests that wait for one at each step (httpcore's
-    pool), so that a poll costs the more the more are in flight. The gate bounds how many are, and so how many clients
-    there are.
+    pool), so that a poll costs the more the more are in flight.
 
     :param endpoint: where they lead.
     """
@@ -55,10 +56,15 @@ class Clients:
         self.endpoint = endpoint
         self._idle: list[AsyncHttpClient] = []
         self._prepared: dict[str, httpx.Request] = {}
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._closed = False
 
     async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
         """Send a request, as :meth:`httpx.AsyncClient.request` does."""
+        async with self._slots:
+            return await self._send(method, url, **more)
+
+    async def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
         if method != "GET" or "%2E" in url:
             # On a connection that the API is just closing, a POST may or may not have arrived; and aiohttp's transport
             # reports a connection that broke after it was sent as one that was never made. (It takes %2E%2E for a step

@@ -17,8 +17,7 @@ import pytest
 from airflow_provider_falinvoke.api import drivers
 from airflow_provider_falinvoke.api import line as module
 from airflow_provider_falinvoke.api.endpoint import Endpoint
-from airflow_provider_falinvoke.api.gate import IN_FLIGHT
-from airflow_provider_falinvoke.api.line import FRESH, REFRESH, STALE, Line, shared_line
+from airflow_provider_falinvoke.api.line import FRESH, IN_FLIGHT, REFRESH, STALE, Line, shared_line
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.api.server import answer, self_signed, serving
 from tests.support.loop_watch import run_watched
@@ -294,9 +293,11 @@ def test_connections_are_kept_and_there_are_no_more_than_requests_in_flight() ->
             async with opened(Connection(url=server.base_url), StepClock()) as line:
                 await line.endpoint()
                 for _ in range(4):
-                    await asyncio.gather(*(status(line, f"/v1/async-invoke/{number}") for number in range(IN_FLIGHT)))
+                    await asyncio.gather(
+                        *(status(line, f"/v1/async-invoke/{number}") for number in range(3 * IN_FLIGHT))
+                    )
             assert len({request.client for request in server.requests}) <= IN_FLIGHT
-            assert len(server.requests) == 4 * IN_FLIGHT
+            assert len(server.requests) == 12 * IN_FLIGHT
 
     watched(main)
 
