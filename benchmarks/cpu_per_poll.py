@@ -7,7 +7,8 @@ threads, is measured for 12 s and divided by the polls that the emulator counted
 the ratio of each round is taken against that round's HttpSensorTrigger, and the median of the rounds counts.
 
 - *ours*: `FalInvokeTrigger.run()` as the triggerer runs it, with `poll_interval=5`, once with httpx alone (the extra is
-  hidden from the process as if it were not installed) and once with the extra `aiohttp`. The connection's own quota is set so high that the gate holds nothing back.
+  hidden from the process as if it were not installed) and once with the extra `aiohttp`. The connection's own quota is
+  set so high that the gate holds nothing back.
 - *HttpSensorTrigger*: the trigger of apache-airflow-providers-http as it is installed; the emulator answers it 404,
   which is what it waits on. *…, status read*: the same trigger, its hook reading our API's status from the body of a
   200. The cheaper of the two in a round is what we are compared with.

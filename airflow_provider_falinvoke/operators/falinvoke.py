@@ -56,8 +56,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     the task defers, so that no worker slot is held while the model works.
 
     Durations are in seconds, or timedeltas. All parameters but ``deferrable``, ``durable``, ``manifest``,
-    ``on_ambiguous_submit``, ``on_flagged``, ``prices`` and ``wait_for_completion`` are templated, nested values too,
-    and checked after rendering: ``"4"`` becomes 4 for a documented integer.
+    ``on_ambiguous_submit``, ``on_flagged``, ``prices``, ``reuse`` and ``wait_for_completion`` are templated, nested
+    values too, and checked after rendering: ``"4"`` becomes 4 for a documented integer.
 
     :param model_id: the fal model, such as ``fal-ai/flux/schnell``.
     :param input: the model's fields, such as ``{"prompt": "…"}``.

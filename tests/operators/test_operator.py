@@ -104,6 +104,7 @@ def test_the_result_is_a_plain_dict_with_the_documented_keys(emulator: Emulator)
         "files",
         "manifest",
         "estimated_cost",
+        "reused",
     ]
     assert json.loads(json.dumps(result)) == result
     assert result["seconds"] == 0.3
