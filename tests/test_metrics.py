@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
-from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.batch.waiting import Job, Wait
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -105,6 +105,15 @@ def test_the_hook_counts_each_request_once_blocking_and_awaiting(sent: Recorder,
         "falinvoke.wait_duration",
         "falinvoke.wait_duration.fal-ai_flux_schnell",
     ]
+
+
+def test_a_brief_wait_that_ends_before_its_job_is_no_wait(sent: Recorder, emulator: Emulator) -> None:
+    """The task defers then, and the triggerer records how long all of it took."""
+    hook = FalInvokeHook()
+    for model_id, seconds, waits in (("fal-ai/flux/slow", 0.1, 0), (MODEL, 20.0, 1)):
+        request_id = str(hook.submit(model_id, {"prompt": "a fox"}).request_id)
+        hook.wait_briefly(request_id, submitted_at=time.time(), brief=BriefWait(seconds))
+        assert [name for name, _ in sent.timed].count("falinvoke.wait_duration") == waits
 
 
 def test_models_of_coroutines_side_by_side_are_kept_apart(sent: Recorder) -> None:

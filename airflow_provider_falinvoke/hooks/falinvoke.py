@@ -205,10 +205,10 @@ class FalInvokeHook(BaseHook):
             schedule=schedule or PollSchedule(),
             account=self._account,
         )
-        invocation = self._run(call)
-        if invocation is not None:
+        outcome = self._run(call)
+        if isinstance(outcome, Invocation):
             metrics.waited(time.time() - submitted_at)
-        return invocation
+        return outcome
 
     def list_models(self, *, patience: float = 0.0) -> list[str]:
         """Return the ids of the host's models, free of charge; the fal models are not among them.

@@ -96,6 +96,7 @@ class Session:
             "python": self._python,
             "sh": self._shell,
             "json": lambda block: json.loads(block.code),
+            "jsonl": lambda block: [json.loads(line) for line in block.code.splitlines()],
             "toml": lambda block: tomllib.loads(block.code),
             "ini": _read_ini,
         }
@@ -104,10 +105,11 @@ class Session:
         )
         kinds[block.language](block)
         if block.title:
-            path = self._folder / block.title.replace("~/", f"{self.home}/")
+            path = self._folder / self._here(block.title).removeprefix("file://").replace("~/", f"{self.home}/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self._here(block.code))
-            self._unused.append(block)
+            if block.language != "jsonl":  # that is data of the block after it, and for no command
+                self._unused.append(block)
 
     def _python(self, block: Block) -> None:
         """Execute a block that has no file of its own; a file is written, and waits for a command that uses it."""
