@@ -92,7 +92,7 @@ class Session:
 
         :raises AssertionError: it does not do what a reader is led to expect.
         """
-        kinds: dict[str, Callable[[Block], None]] = {
+        kinds: dict[str, Callable[[Block], object]] = {
             "python": self._python,
             "sh": self._shell,
             "json": lambda block: json.loads(block.code),
