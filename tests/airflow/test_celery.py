@@ -94,7 +94,7 @@ def test_a_batch_of_500_in_one_task(lab: Lab, capsys: pytest.CaptureFixture[str]
     assert lab.airflow.wait_for_run("deployed_batch", run, seconds=600) == "success", lab.airflow.tails()
     took = time.monotonic() - since
     (summary,) = results_of(lab, "deployed_batch", run)
-    assert (summary["items"], summary["done"], summary["failed"], summary["files"]) == (500, 500, 0, 500)
+    assert (summary["items"], summary["done"], summary["failed"], summary["files_saved"]) == (500, 500, 0, 500)
     assert len(paid_since(lab, before)) == 500
     assert len(lab.emulator.posts()) == len(lab.emulator.jobs)
     pictures = list((lab.home / "batch").rglob("*.png"))
