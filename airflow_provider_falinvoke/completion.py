@@ -134,9 +134,10 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
 
 
 @contextmanager
-def failing_for_good() -> Iterator[None]:
+def failing_for_good(model_id: str | None = None) -> Iterator[None]:
     """Turn an error that no retry can mend into one after which Airflow does not retry.
 
+    :param model_id: the model that a failure is counted for, where it is not that of the last job.
     :raises AirflowFailException: in place of an error whose ``may_pass`` is False.
     """
     try:
@@ -145,7 +146,7 @@ def failing_for_good() -> Iterator[None]:
         # A sensor turns some of them into Airflow's own.
         ours = error if isinstance(error, FalInvokeError) else error.__cause__
         if isinstance(ours, FalInvokeError):
-            metrics.failed(ours)
+            metrics.failed(ours, model_id)
         if isinstance(error, FalInvokeError) and not error.may_pass:
             raise AirflowFailException(str(error)) from error
         raise

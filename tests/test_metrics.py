@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,9 @@ from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.batch.waiting import Job, Wait
 from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.exceptions import FalInvokeBatchError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from tests.support.batches import IMAGE, INSTANT, SMALL, Runner
 from tests.support.loop_watch import run_watched
 from tests.support.statsd import StatsdServer
 
@@ -43,6 +47,11 @@ class Recorder:
 
     def names(self) -> list[str]:
         return [name for name, _ in self.counted]
+
+    def of(self, model_id: str) -> dict[str, int]:
+        """Return how often each thing was counted that became of the model's jobs."""
+        told = (name.removeprefix("falinvoke.") for name, tags in self.counted if tags.get("model_id") == model_id)
+        return dict(Counter(name for name in told if name != "requests"))
 
 
 @pytest.fixture
@@ -146,6 +155,28 @@ def test_the_jobs_of_a_batch_count_for_their_own_models(sent: Recorder, emulator
     timed = {name for name, _ in sent.timed}
     assert timed == {f"falinvoke.wait_duration{end}" for end in ("", ".fal-ai_flux_schnell", ".fal-ai_fast-sdxl")}
     assert sent.names()[-3:] == ["falinvoke.failed.x", "falinvoke.submitted", "falinvoke.submitted.fal-ai_fast-sdxl"]
+
+
+@pytest.mark.usefixtures("quick_deferral")
+def test_each_item_of_a_batch_counts_as_a_job_does(sent: Recorder, emulator: Emulator, tmp_path: Path) -> None:
+    """And a try that ends with items missing counts once more, for the batch's model."""
+    emulator.add_fault(Fault("fail", on="post", body="out of memory", times=1))
+    items = [f"p{number}" for number in range(5)] + [{"model_id": INSTANT, "input": {"prompt": "p5", **SMALL}}]
+    run = Runner(tmp_path, inputs=items, max_in_flight=3)
+    with pytest.raises(FalInvokeBatchError):
+        run.try_()
+    assert sent.of(IMAGE) == {"submitted": 5, "completed": 4, "failed": 2}
+    assert sent.of(INSTANT) == {"submitted": 1, "completed": 1}
+    run.retry()
+    assert sent.of(IMAGE) == {"submitted": 6, "completed": 5, "failed": 2}
+    errors = [tags["error"] for name, tags in sent.counted if name == "falinvoke.failed"]
+    assert errors == ["FalInvokeJobFailedError", "FalInvokeBatchError"]
+    ended = [name for name, _ in sent.timed]
+    assert ended.count("falinvoke.run_duration") == len(items)
+    assert ended.count("falinvoke.wait_duration") == len(items) - 1, "one was done at its submit"
+    requests = [tags for name, tags in sent.counted if name == "falinvoke.requests"]
+    assert len(requests) == len([request for request in emulator.requests if request.route != "media"])
+    assert {tags["model_id"] for tags in requests} == {IMAGE, INSTANT}
 
 
 def test_metrics_that_fail_disturb_no_job(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:

@@ -21,10 +21,10 @@ from airflow_provider_falinvoke.cli.ending import (
     code_of,
     command,
     how_to_collect,
-    say,
 )
 from airflow_provider_falinvoke.cli.folder import folder_of
 from airflow_provider_falinvoke.cli.printing import print_document, print_rows
+from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.cli.watch import Watch, WatchedHook
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 from airflow_provider_falinvoke.hooks.falinvoke import DEFAULT_TIMEOUT, FalInvokeHook

@@ -41,7 +41,10 @@ EMULATOR_OPTIONS: tuple[tuple[str, str | None, bool, str], ...] = (
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
     return seconds

@@ -14,6 +14,7 @@ from typing import NoReturn
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeError,
     FalInvokeInputError,
@@ -39,12 +40,6 @@ class EndError(Exception):
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message)
         self.code = code
-
-
-def say(line: str) -> None:
-    """Write a line to the user; stdout is for the result alone."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def code_of(error: Exception) -> int:
@@ -86,10 +81,12 @@ def command(function: Callable[[Namespace], None]) -> Callable[[Namespace], None
             _end(end.code, str(end))
         except KeyboardInterrupt:
             _end(INTERRUPTED, "Interrupted.")
-        except (FalInvokeError, AirflowException) as error:  # Airflow's own: the connection is not defined
+        except FalInvokeError as error:
             folder = getattr(args, "save_to", None) or getattr(args, "to", None)
-            advice = advice_of(error, args.conn_id, folder)
-            _end(code_of(error), f"{error}\n{advice}" if advice else str(error))
+            _end(code_of(error), f"{error}\n{advice_of(error, args.conn_id, folder)}".rstrip())
+        except AirflowException as error:  # the connection is not defined
+            add = shlex.join(["airflow", "connections", "add", args.conn_id, "--conn-type", "falinvoke"])
+            _end(FAILED, f"{error}. Add it: {add} --conn-password KEY; or name another one with --conn-id.")
 
     quietly = suppress_logs_and_warning(function)
     return run

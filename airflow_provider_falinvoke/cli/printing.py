@@ -10,6 +10,8 @@ from typing import Any
 from airflow.cli.simple_table import AirflowConsole
 from rich.markup import escape
 
+from airflow_provider_falinvoke.cli.streams import writing_to
+
 
 def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     """Print rows of the same columns.
@@ -18,15 +20,17 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     """
     if output == "json":
         _print_json(rows)
-    else:
+    elif rows:
         texts = [{name: _text(value, output) for name, value in row.items()} for row in rows]
-        AirflowConsole().print_as(texts, output)
+        with writing_to(sys.stdout):
+            AirflowConsole().print_as(texts, output)
 
 
 def print_document(document: Any, output: str) -> None:
     """Print the API's reply: as it came in JSON and YAML, as a row for each of its fields otherwise."""
     if output == "yaml":
-        AirflowConsole().print_as_yaml(document)
+        with writing_to(sys.stdout):
+            AirflowConsole().print_as_yaml(document)
     elif output == "json" or not isinstance(document, dict):
         _print_json(document)
     else:
@@ -35,7 +39,8 @@ def print_document(document: Any, output: str) -> None:
 
 def _print_json(data: Any) -> None:
     # AirflowConsole would turn numbers into texts.
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    with writing_to(sys.stdout):
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def _text(value: Any, output: str) -> Any:

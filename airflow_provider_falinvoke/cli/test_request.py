@@ -21,14 +21,15 @@ from airflow_provider_falinvoke.cli.ending import (
     EndError,
     command,
     how_to_collect,
-    say,
 )
 from airflow_provider_falinvoke.cli.folder import folder_of
 from airflow_provider_falinvoke.cli.printing import print_document
+from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.cli.watch import Watch, WatchedHook
 
 #: Seconds from the submit to the first look at the job.
 FIRST_LOOK = 0.5
+_NOT_SUBMITTED = "Not submitted; nothing is paid."
 
 
 @command
@@ -135,10 +136,13 @@ def confirm(*, unasked: bool) -> None:
         raise EndError(
             USAGE, "Not submitted: this is a paid job, and nobody is here to ask. Say --yes to submit unasked."
         )
-    sys.stderr.write("Submit this paid job? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise EndError(FAILED, "Not submitted; nothing is paid.")
+    say("Submit this paid job? [y/N] ", end="")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise EndError(INTERRUPTED, f"\n{_NOT_SUBMITTED}") from None
+    if answer.strip().lower() not in ("y", "yes"):
+        raise EndError(FAILED, _NOT_SUBMITTED if answer else f"\n{_NOT_SUBMITTED}")  # Ctrl-D leaves the cursor there
 
 
 def _ended(invocation: Invocation, hook: WatchedHook, timeout: float | None) -> Invocation:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Reply, Send, Step, T, is_success, words
 from airflow_provider_falinvoke.api.replies import read_invocation
+from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 
 
@@ -53,8 +54,7 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         if self._width:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+            say("")
             self._width = 0
 
     def see(self, event: Step | Outcome) -> None:
@@ -85,11 +85,10 @@ class Watch:
             return
         line = self._about + (f"{state}, {at - self._since:.0f} s" if self._since else state)
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{line:<{self._width}}")
+            say(f"\r{line:<{self._width}}", end="")
             self._width = max(self._width, len(line))
         elif state != self._told:
-            sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+            say(line)
         self._told = state
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
@@ -128,7 +127,6 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         """Say the text, in parts if it is long."""
         if not self.runs_batch:
             return super().execute(context)
-        metrics.about(str(self.model_id))
         return self.first_wave(context)
 
     def open_batch(self, context: Context) -> Batch:

@@ -54,6 +54,7 @@ class RunsBatch(BaseOperator):
             """The hook for the connection."""
             raise NotImplementedError
 
+        model_id: Any
         fal_conn_id: str
         deferrable: bool
         on_ambiguous_submit: AmbiguousPolicy | None
@@ -85,14 +86,14 @@ class RunsBatch(BaseOperator):
 
     def first_wave(self, context: Context) -> dict[str, Any]:
         """Check all inputs, take up what earlier tries left, and begin."""
-        with failing_for_good():
+        with failing_for_good(self.model_id):
             batch = self._batch = self.open_batch(context)
             batch.begin(int(context["ti"].max_tries))
             return self._waves(context, batch, Waited())
 
     def next_wave(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on with what the trigger's event brings, on a worker again."""
-        with failing_for_good():
+        with failing_for_good(self.model_id):
             return self._waves(context, self._reopen_batch(context), read_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -102,7 +103,7 @@ class RunsBatch(BaseOperator):
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             if not self.runs_batch:
                 raise
-            with failing_for_good():
+            with failing_for_good(self.model_id):
                 batch = self._reopen_batch(context)
                 return self._waves(context, batch, batch.last_looks(error))
 

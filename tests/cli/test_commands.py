@@ -108,11 +108,23 @@ def test_an_interrupted_collect_says_what_is_left(
     assert f"collect {slow} {last} --to {tmp_path}" in ended.err
 
 
+def test_a_collect_that_is_interrupted_at_its_first_job_prints_no_table(
+    cli: Run, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_bring_home", interrupted)
+    ended = cli("collect", "a", "--to", str(tmp_path))
+    assert (ended.code, ended.out) == (130, "")
+
+
 @pytest.mark.usefixtures("airflow_db")
 def test_a_connection_that_is_not_defined_is_a_sentence(cli: Run) -> None:
     ended = cli("models", "--conn-id", "not_there")
     assert (ended.code, ended.out) == (1, "")
     assert "not_there" in ended.err
+    assert "airflow connections add not_there --conn-type falinvoke --conn-password" in ended.err
 
 
 def test_an_api_out_of_reach_is_a_sentence(cli: Run, connect: Connect) -> None:

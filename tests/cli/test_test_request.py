@@ -142,7 +142,8 @@ def test_speech_is_typed_with_text(cli: Run, emulator: Emulator) -> None:
         (["--file", "request.json", FAST], "leave out MODEL_ID"),
         (["--file", "unknown.json"], "no field extra"),
         (["--file", "list.json"], "not a JSON object"),
-        ([FAST, "--prompt", "a", "--timeout", "-1"], "--timeout"),
+        ([FAST, "--prompt", "a", "--timeout", "-1"], "--timeout: -1 is no number of seconds"),
+        ([FAST, "--prompt", "a", "--timeout", "soon"], "--timeout: soon is no number of seconds"),
         ([FAST, "--prompt", "a", "--no-such-option"], "--no-such-option"),
     ],
 )
@@ -241,5 +242,13 @@ def test_an_interruption_at_the_question_costs_nothing(
     cli: Run, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.cli.conftest.Typed.readline", interrupt)
-    assert cli("test-request", SLOW, "--prompt", "a fox", typed="").code == 130
-    assert emulator.posts() == []
+    ended = cli("test-request", SLOW, "--prompt", "a fox", typed="")
+    assert (ended.code, emulator.posts()) == (130, [])
+    assert ended.err.endswith("[y/N] \nNot submitted; nothing is paid.\n")
+
+
+def test_the_end_of_the_input_is_a_no(cli: Run, emulator: Emulator) -> None:
+    """Ctrl-D, which leaves the cursor behind the question."""
+    ended = cli("test-request", SLOW, "--prompt", "a fox", typed="")
+    assert (ended.code, emulator.posts()) == (1, [])
+    assert ended.err.endswith("[y/N] \nNot submitted; nothing is paid.\n")

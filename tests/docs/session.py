@@ -175,7 +175,7 @@ class Session:
             self._environment = dict(item.split("=", 1) for item in [variable, *variables] if "=" in item)
         elif ENDLESS.search(plain):
             return _parse_airflow(plain)
-        elif first in ("airflow", "pytest", "python", "curl", "ls"):
+        elif first in ("airflow", "pytest", "python", "curl", "find", "ls"):
             done = self._bash(command)
             if first == "pytest" or plain.startswith("airflow dags test"):
                 self._unused.clear()

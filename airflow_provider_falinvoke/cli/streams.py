@@ -1,0 +1,25 @@
+"""What is written may have lost its reader (``| head``). It is for nobody then, and a job that is paid goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Write to the user; stdout is for the result alone."""
+    with writing_to(sys.stderr):
+        sys.stderr.write(text + end)
+
+
+@contextmanager
+def writing_to(stream: TextIO) -> Iterator[None]:
+    """Have all that is written here on its way at the end, or dropped where nobody reads it."""
+    try:
+        yield
+        stream.flush()
+    except (BrokenPipeError, SystemExit):  # Airflow's console makes the second of the first
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
