@@ -54,13 +54,13 @@ def recognise(head: bytes, declared: str | None) -> Kind:
 
     if not head:
         raise MediaFailedError("it is empty")
-    found = filetype.guess(head)
-    if found is not None and found.mime.split("/")[0] in ("image", "audio", "video"):
-        return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
-    if _is_text(head):
+    if _is_text(head):  # first, because the library takes two letters for a kind: "BM" of "BMW", "GIF", "ID3"
         if declared and declared.lower().startswith("image/svg+xml") and _SVG.match(head.removeprefix(b"\xef\xbb\xbf")):
             return Kind("image/svg+xml", ".svg")
         raise MediaFailedError(f"it is a text and not a file of media; it says: {read_error_body(head)}")
+    found = filetype.guess(head)
+    if found is not None and found.mime.split("/")[0] in ("image", "audio", "video"):
+        return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
     return UNKNOWN
 
 
