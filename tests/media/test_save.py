@@ -513,7 +513,9 @@ def test_a_storage_that_does_not_work_names_the_paid_job(path: str, emulator: Em
 
 
 @pytest.mark.parametrize(
-    "path", ["nosuch://bucket/key", "file:///proc/nothing/here", "s3://falinvoke_s3@no-such-bucket/key"]
+    "path",
+    ["nosuch://bucket/key", "file:///proc/nothing/here", "file:///proc/self", "s3://falinvoke_s3@no-such-bucket/key"],
+    ids=["no such storage", "cannot be made", "cannot be written to", "no such bucket"],
 )
 def test_a_storage_that_does_not_work_is_found_before_anything_is_paid(path: str, s3_server: Bucket) -> None:
     with pytest.raises(FalInvokeMediaError, match="nothing is paid"):
