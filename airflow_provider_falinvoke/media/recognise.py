@@ -46,7 +46,7 @@ def recognise(head: bytes, declared: str | None) -> Kind:
     """Return the type of a file.
 
     :param head: its first ``HEAD_BYTES``, or all of it.
-    :param declared: what its host or the output says; it decides nothing but whether an SVG is meant to be one.
+    :param declared: what the output says; it decides nothing but whether an SVG is meant to be one.
     :return: the type of a picture, a sound or a film; ``UNKNOWN`` for any other binary.
     :raises MediaFailedError: it is empty, or a text: an error page, say, under an image's name.
     """
