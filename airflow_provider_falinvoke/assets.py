@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,9 +60,12 @@ def uri_of(path: str) -> str:
 
 
 def location(path: str) -> tuple[str, str, str]:
-    """Return a file's scheme, its host or bucket without the connection, and its name from the slash on."""
+    """Return a file's scheme, its host or bucket without the connection, and its name from the slash on.
+
+    A path of this machine may be relative, as ObjectStoragePath takes it; others cannot know to what.
+    """
     scheme, found, rest = path.partition("://")
     if not found:
-        return "file", "", path
+        return "file", "", str(Path(path).absolute())
     host = rest.partition("/")[0]
     return scheme, host.rpartition("@")[2], rest[len(host) :]

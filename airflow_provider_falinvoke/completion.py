@@ -55,8 +55,13 @@ def saving_of(task: SavesFiles, context: Context) -> Saving:
 
     :raises FalInvokeInputError: one of them cannot be right.
     """
+    if task.output_path is not None and not str(task.output_path).strip():
+        raise FalInvokeInputError(
+            "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
+            "or with None, no file is wanted."
+        )
     saving = Saving(
-        output_path=str(task.output_path) if task.output_path else None,
+        output_path=None if task.output_path is None else str(task.output_path),
         file_name=FileName(task.file_name),
         place=Place.of(context["ti"]),
         manifest=task.manifest,

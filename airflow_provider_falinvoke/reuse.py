@@ -43,7 +43,6 @@ class Kept:
                 "reuse=True needs output_path, where the files of earlier jobs lie. Nothing was sent."
             )
         self._folder = Folder(output_path)
-        self._root = output_path.rstrip("/") + "/"
         self._name = f"_reuse/{fingerprint(request.model_copy(update={'tags': None}), conn_id)}.json"
 
     def find(self) -> dict[str, Any] | None:
@@ -75,9 +74,9 @@ class Kept:
         """Return why a result is not to be trusted, if so."""
         for file in result["files"]:
             path = str(file["path"])
-            if not path.startswith(self._root) or ".." in path.split("/"):
+            name = self._folder.name_of(path)
+            if name is None:
                 return f"{path} does not lie under output_path"
-            name = path.removeprefix(self._root)
             digest, size = hashlib.sha256(), 0
             for block in self._folder.blocks(name, _BLOCK):
                 digest.update(block)

@@ -57,6 +57,13 @@ def test_a_file_is_known_by_its_uri_whatever_connection_wrote_it(path: str, uri:
     assert Asset(uri=uri).uri == uri, "Airflow takes it as it is"
 
 
+def test_a_file_in_a_relative_folder_is_known_by_its_whole_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert uri_of("made/a.png") == f"file://{tmp_path}/made/a.png"
+
+
 def test_the_manifest_is_the_result_without_the_models_output() -> None:
     result = {"request_id": "r", "files": [{"path": "/a"}], "output": {"images": ["https://expires"]}}
     assert manifest(result) == {"request_id": "r", "files": [{"path": "/a"}]}

@@ -202,12 +202,14 @@ def test_saving_parameters_are_read_from_a_task() -> None:
         download_timeout=120.0,
         on_flagged="skip",
     )
-    assert saving_of(Task(output_path=""), context).output_path is None
+    assert saving_of(Task(output_path=None), context).output_path is None
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"output_path": ""}, "output_path is empty"),
+        ({"output_path": " "}, "output_path is empty"),
         ({"file_name": "{nosuch}{number}{extension}"}, "nosuch"),
         ({"file_name": "{request_id}{extension}"}, "same name"),
         ({"file_name": "../{number}{extension}"}, "no name of a file"),

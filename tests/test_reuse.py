@@ -46,6 +46,26 @@ def test_the_same_request_is_paid_once(emulator: Emulator, tmp_path: Path) -> No
     assert len(emulator.requests) == 2, "a POST and a download: to reuse takes no request at all"
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [lambda path: f"{path}/", lambda path: f"{path.parent}//{path.name}//", lambda path: f"file://{path}//a b%20c/"],
+    ids=["plain", "two slashes", "a URI with a blank"],
+)
+def test_it_finds_the_files_however_the_folder_is_written(
+    spelling: Callable[[Path], str], emulator: Emulator, tmp_path: Path
+) -> None:
+    for reused in (False, True):
+        assert make(tmp_path, output_path=spelling(tmp_path))["reused"] is reused
+    assert len(emulator.posts()) == 1
+
+
+def test_it_finds_the_files_in_a_relative_folder(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [make(tmp_path, output_path=folder)["reused"] for folder in ("made", "made")] == [False, True]
+
+
 def test_tags_make_no_difference(emulator: Emulator, tmp_path: Path) -> None:
     make(tmp_path, tags={"run": "1"})
     assert make(tmp_path, tags={"run": "2"})["reused"]

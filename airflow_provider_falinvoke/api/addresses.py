@@ -9,6 +9,7 @@ from enum import Enum
 import httpx
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: An IPv6-only network reaches IPv4 hosts by such addresses (RFC 6052).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: Networks of one's own: RFC 1918, RFC 6598 (clouds use it so), RFC 4193.
@@ -16,6 +17,8 @@ _PRIVATE = [
     ipaddress.ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 ]
+#: Reserved, though not every supported Python knows: 192.0.0.192 has a cloud's metadata.
+_RESERVED = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
 
 
 class Reach(Enum):
@@ -53,12 +56,16 @@ def _with_embedded(address: _Address) -> Iterator[_Address]:
 def _reach_of(address: _Address) -> Reach:
     if address.is_loopback:
         return Reach.LOOPBACK
-    if any(address in network for network in _PRIVATE if network.version == address.version):
+    if _is_in(address, _PRIVATE):
         return Reach.PRIVATE
     site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
-    if not address.is_global or address.is_multicast or address.is_reserved or site_local:
+    if _is_in(address, _RESERVED) or not address.is_global or address.is_multicast or address.is_reserved or site_local:
         return Reach.SPECIAL
     return Reach.PUBLIC
+
+
+def _is_in(address: _Address, networks: list[_Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def problem_of(url: httpx.URL, *, http_allowed: bool) -> str | None:

@@ -68,10 +68,9 @@ class Downloader:
         for connection in list(self._connections):
             connection.cut()
 
-    def fetch(self, url: str, sink: Sink) -> str | None:
+    def fetch(self, url: str, sink: Sink) -> None:
         """Fetch a file into ``sink``, in chunks; after a failure that may pass, the rest of it.
 
-        :return: the content type that its host said.
         :raises MediaFailedError: it may not be fetched, its host refused or kept failing, or a limit was reached.
         """
         deadline = time.monotonic() + self._seconds
@@ -80,7 +79,7 @@ class Downloader:
         while True:
             before = transfer.size
             try:
-                return self._try(url, sink, transfer, deadline)
+                self._try(url, sink, transfer, deadline)
             except (httpx.TransportError, PassingError) as error:
                 if self._stopped.is_set():
                     raise MediaFailedError("the download was stopped") from None
@@ -91,9 +90,11 @@ class Downloader:
                     raise MediaFailedError(f"{late}; last: {_words(error)}") from None
                 if failures >= _TRIES:
                     raise MediaFailedError(_words(error)) from None
+            else:
+                return
             self._stopped.wait(pause)
 
-    def _try(self, url: str, sink: Sink, transfer: Transfer, deadline: float) -> str | None:
+    def _try(self, url: str, sink: Sink, transfer: Transfer, deadline: float) -> None:
         with self._response(url, transfer.headers(), deadline) as response:
             if transfer.begin(response.status_code, response.headers):
                 sink.restart()
@@ -105,8 +106,6 @@ class Downloader:
             if self._is_over(deadline):  # also where the connection was cut, which looks like its end
                 raise PassingError("the time is up")
             transfer.end()
-            content_type: str | None = response.headers.get("content-type")
-            return content_type
 
     def _is_over(self, deadline: float) -> bool:
         return time.monotonic() >= deadline or self._stopped.is_set()

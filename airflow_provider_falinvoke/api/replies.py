@@ -44,6 +44,8 @@ _REFUSED_TYPE = re.compile(
     r"^(missing|value_error.*|type_error.*|literal_error|enum|extra_forbidden|content_policy.*)$"
     r"|_(type|parsing)$|^(greater|less)_than|_too_(short|long|small|large)$"
 )
+#: An escaped U+0000: after an even number of backslashes, each pair of which is one of the text's own.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 #: No more of a page is read than may hold its first words: taking tags out of megabytes would hold up the event loop.
 _PAGE = 8_000
 #: An error nested deeper than this is written as its JSON.
@@ -163,10 +165,12 @@ def read_time(value: object) -> datetime | None:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        # NaN and half a surrogate pair are no JSON that Airflow could pass on: one would end its whole triggerer.
+        # NaN and half a surrogate pair are no JSON that Airflow could pass on: one would end its whole triggerer. Nor
+        # is U+0000, which PostgreSQL refuses: the result of a paid job would never get into XCom.
         data = json.loads(body, parse_constant=lambda _: None)
         if b"\\u" in body:
-            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", errors="replace"))
+            text = json.dumps(data, ensure_ascii=False)
+            data = json.loads(_NUL.sub(r"\1\\ufffd", text).encode("utf-8", errors="replace"))
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

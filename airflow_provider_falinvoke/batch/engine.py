@@ -113,6 +113,7 @@ class Batch:
         :raises FalInvokeInputError: an input is wrong, or the batch is too dear; nothing was sent.
         :raises FalInvokeError: the journal cannot be read or written; nothing was sent.
         """
+        self._saving.file_name.check_for_many()
         prices = self.settings.prices
         asked = [
             Asked(one.fingerprint, one.request.model_id, estimate(one.request, prices)) for one in self._inputs.check()

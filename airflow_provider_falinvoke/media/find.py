@@ -9,8 +9,12 @@ from typing import Any
 
 from airflow_provider_falinvoke.api.replies import MEDIA_KEYS
 
-#: A prompt that an output repeats may begin with "data:" too; a URI has no blank before its comma.
-_DATA_URI = re.compile(r"data:[^\s,]*,")
+_URL = re.compile(r"\s*(https?://|data:)", re.IGNORECASE)
+#: A prompt that an output repeats may begin with "data:" too; a URI has a blank only after a semicolon.
+_DATA_URI = re.compile(r"\s*data:([^\s,;]*)[^\s,]*(?:;\s+[^\s,]*)?,", re.IGNORECASE)
+#: No text goes on for so many characters without a blank or a full stop: that is base64, whatever key it stands under.
+_ENCODED = 4096
+_RUN = re.compile(r"[\w+/=\r\n-]+", re.ASCII)
 #: What is nested deeper than any known shape is no file, and too deep for Python's stack at some point.
 _DEPTH = 50
 
@@ -31,7 +35,7 @@ class Media:
     @property
     def inline(self) -> bool:
         """Whether the file itself is in the URL."""
-        return self.url.startswith("data:")
+        return self.url[:5].lower() == "data:"
 
     @property
     def source(self) -> str:
@@ -56,15 +60,16 @@ def find_media(output: Any) -> list[Media]:
 
 def _walk(node: Any, content_type: str | None, flagged: bool | None, depth: int) -> Iterator[Media]:
     if isinstance(node, str):
-        if node.startswith(("https://", "http://", "data:")):
-            yield Media(node, content_type, flagged)
+        if _URL.match(node):
+            yield Media(node.strip(), content_type, flagged)
     elif isinstance(node, list) and depth:
         for item in node:
             yield from _walk(item, None, flagged, depth - 1)
     elif isinstance(node, dict) and depth:
         kind = node.get("content_type") if isinstance(node.get("content_type"), str) else None
-        if isinstance(node.get("b64_json"), str):
-            yield Media(f"data:{kind or 'application/octet-stream'};base64,{node['b64_json']}", kind, flagged)
+        if isinstance(encoded := node.get("b64_json"), str):
+            prefix = "" if _URL.match(encoded) else f"data:{kind or 'application/octet-stream'};base64,"
+            yield Media(prefix + encoded.strip(), kind, flagged)
         for key in MEDIA_KEYS:
             if key in node and key != "b64_json":
                 value = node[key]
@@ -96,6 +101,8 @@ def without_inline(value: Any, *, depth: int = _DEPTH) -> Any:
         }
     if isinstance(value, list):
         return [without_inline(item, depth=depth - 1) for item in value]
-    if isinstance(value, str) and _DATA_URI.match(value):
-        return f"<inline {value[5:].split(',', 1)[0].split(';', 1)[0] or 'data'}, {len(value)} characters>"
+    if isinstance(value, str) and (uri := _DATA_URI.match(value)):
+        return f"<inline {uri[1] or 'data'}, {len(value)} characters>"
+    if isinstance(value, str) and any(len(run[0]) >= _ENCODED for run in _RUN.finditer(value)):
+        return f"<inline data, {len(value)} characters>"
     return value

@@ -95,6 +95,14 @@ class FileName:
         """
         self.render(place, request_id="x" * _LONGEST_VALUE, number=10**6, extension=".extension")
 
+    def check_for_many(self) -> None:
+        """Make sure that the jobs of one task do not replace one another's files.
+
+        :raises FalInvokeInputError: they would.
+        """
+        if all(field != "request_id" for _, field, _, _ in self._parts()):
+            raise self._wrong("without {request_id} the files of the task's many jobs would have the same names")
+
     def _parts(self) -> list[tuple[str, str | None, str | None, str | None]]:
         try:
             return list(string.Formatter().parse(self.template))

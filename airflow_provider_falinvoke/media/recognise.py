@@ -46,7 +46,7 @@ def recognise(head: bytes, declared: str | None) -> Kind:
     """Return the type of a file.
 
     :param head: its first ``HEAD_BYTES``, or all of it.
-    :param declared: what its host or the output says; it decides nothing but whether an SVG is meant to be one.
+    :param declared: what the output says; it decides nothing but whether an SVG is meant to be one.
     :return: the type of a picture, a sound or a film; ``UNKNOWN`` for any other binary.
     :raises MediaFailedError: it is empty, or a text: an error page, say, under an image's name.
     """
@@ -54,13 +54,13 @@ def recognise(head: bytes, declared: str | None) -> Kind:
 
     if not head:
         raise MediaFailedError("it is empty")
-    found = filetype.guess(head)
-    if found is not None and found.mime.split("/")[0] in ("image", "audio", "video"):
-        return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
-    if _is_text(head):
+    if _is_text(head):  # first, because the library takes two letters for a kind: "BM" of "BMW", "GIF", "ID3"
         if declared and declared.lower().startswith("image/svg+xml") and _SVG.match(head.removeprefix(b"\xef\xbb\xbf")):
             return Kind("image/svg+xml", ".svg")
         raise MediaFailedError(f"it is a text and not a file of media; it says: {read_error_body(head)}")
+    found = filetype.guess(head)
+    if found is not None and found.mime.split("/")[0] in ("image", "audio", "video"):
+        return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
     return UNKNOWN
 
 

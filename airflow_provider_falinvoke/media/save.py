@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 FlagPolicy = Literal["keep", "fail", "skip"]
 #: Files of one job that are fetched at the same time.
 _AT_ONCE = 4
+_FROM_URLS = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True)
@@ -209,11 +211,13 @@ def _decode(uri: str, intake: Intake, max_bytes: int) -> None:
 
     :raises MediaFailedError: it is none, or too large.
     """
-    head, _, payload = uri.removeprefix("data:").partition(",")
+    head, _, payload = uri.partition(",")
     data = unquote_to_bytes(payload)
-    if head.endswith(";base64"):
+    if re.search(r";\s*base64\s*$", head, re.IGNORECASE):
         try:
-            data = base64.b64decode(data)
+            # Some leave the padding out, break lines, or take the alphabet for URLs. What else is in it, is wrong.
+            plain = data.translate(_FROM_URLS, b" \t\r\n").rstrip(b"=")
+            data = base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
         except binascii.Error as error:
             raise MediaFailedError(f"it is not base64 ({error})") from None
     if len(data) > max_bytes:

@@ -45,6 +45,11 @@ class Folder:
         """Return where a file of this folder lies, as ObjectStoragePath takes it."""
         return str(self._path / name)
 
+    def name_of(self, path: str) -> str | None:
+        """Return the name of a file of this folder, None for another; the opposite of :meth:`path_of`."""
+        root = self.path_of("x")[:-1]
+        return path.removeprefix(root) if path.startswith(root) and ".." not in path.split("/") else None
+
     def new_file(self, name: str, content_type: str) -> NewFile:
         """Start a file.
 
@@ -80,7 +85,8 @@ class Folder:
 
     def blocks(self, name: str, size: int) -> Iterator[bytes]:
         """Yield a file's bytes, so many at a time."""
-        with self._fs.open((self._path / name).path, "rb") as file:
+        # Some storages' own block is 50 MiB, held in memory.
+        with self._fs.open((self._path / name).path, "rb", block_size=size) as file:
             while block := file.read(size):
                 yield block
 
@@ -89,7 +95,7 @@ class Folder:
         if self._path.protocol in _S3:
             check_s3(self._fs, (self._path / ".falinvoke").path)
         elif self._path.protocol not in _GOOGLE:
-            self._fs.makedirs(self._path.path, exist_ok=True)
+            self.new_file(".falinvoke", "application/octet-stream").discard()
 
 
 class _RenamedFile:

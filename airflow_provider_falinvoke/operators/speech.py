@@ -149,11 +149,13 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         if error is not None:
             raise error
         saving = saving_of(self, context)
+        # The first part's, which a retry keeps, so that no other speech has a file of this name.
+        first = str(next(batch.rows())["request_id"])
 
         def name_of(extension: str) -> str:
-            return saving.file_name.render(saving.place, request_id="speech", number="all", extension=extension)
+            return saving.file_name.render(saving.place, request_id=first, number="all", extension=extension)
 
-        parts = Assembly(batch.rows, Folder(str(saving.output_path)), name_of)
+        parts = Assembly(batch.rows, Folder(str(saving.output_path)), name_of, batch.model_id)
         result = {
             "request_id": None,
             "request_ids": [row["request_id"] for row, _ in zip(batch.rows(), range(_SHOWN), strict=False)],

@@ -32,12 +32,14 @@ class Assembly:
     :param rows: what the manifest says of each part.
     :param folder: where the whole goes.
     :param name_of: gives a file's name in it, from its extension.
+    :param model_id: of the model that said them.
     """
 
-    def __init__(self, rows: Rows, folder: Folder, name_of: Callable[[str], str]) -> None:
+    def __init__(self, rows: Rows, folder: Folder, name_of: Callable[[str], str], model_id: str | None) -> None:
         self._rows = rows
         self._folder = folder
         self._name_of = name_of
+        self._model_id = model_id
         self._openers = [_opener(files[0]["path"]) for files in self._files() if len(files) == 1]
         whole = len(self._openers) == sum(1 for _ in rows())
         self._sounds = [measure(opener) for opener in self._openers] if whole else []
@@ -86,6 +88,7 @@ class Assembly:
             sample_rate=_sample_rate(self._sounds[0]),
             number=1,
             source_url=f"joined from {len(self._sounds)} parts",
+            model_id=self._model_id,
             saved_at=datetime.now(timezone.utc),
         )
         log.info("Joined %d parts into %s (%.1f s)", len(self._sounds), file.path, file.duration)

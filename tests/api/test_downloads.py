@@ -505,11 +505,6 @@ def test_a_failure_that_may_pass_is_tried_again(trouble: Script) -> None:
     assert len(host.requests) == 2
 
 
-def test_the_type_that_the_host_says_is_told() -> None:
-    with serving(whole(Content_Type="image/png")) as host:
-        assert Downloader(endpoint()).fetch(host.base_url, Memory()) == "image/png"
-
-
 def test_what_a_sink_raises_is_not_taken_for_the_hosts_failure() -> None:
     """A full disk is not mended by another request."""
 

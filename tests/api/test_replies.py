@@ -370,6 +370,15 @@ def test_half_a_character_does_not_get_into_airflow(text: str) -> None:
     json.dumps(invocation.output, ensure_ascii=False).encode()
 
 
+def test_a_zero_character_does_not_get_into_airflow() -> None:
+    r"""PostgreSQL takes no U+0000 into XCom. A text that only speaks of \u0000 keeps its backslashes."""
+    invocation = read_invocation(
+        rb'{"status": "COMPLETED", "output": {"prompt": "a\u0000\u0000b", "n": "\\u0000 \\\u0000"}}'
+    )
+    assert invocation is not None
+    assert invocation.output == {"prompt": "a\ufffd\ufffdb", "n": "\\u0000 \\\ufffd"}
+
+
 def test_a_whole_character_that_was_escaped_is_kept() -> None:
     invocation = read_invocation(rb'{"status": "COMPLETED", "output": {"text": "\ud83d\ude00 \u00e9"}}')
     assert invocation is not None

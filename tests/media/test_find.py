@@ -34,6 +34,11 @@ A, B = "https://v3.fal.media/files/a.png", "https://v3.fal.media/files/b.wav"
             [Media("data:image/png;base64,QQ==", "image/png")],
         ),
         ({"images": [{"url": "data:image/png;base64,QQ=="}]}, [Media("data:image/png;base64,QQ==")]),
+        ({"images": [{"b64_json": "data:image/png;base64,QQ=="}]}, [Media("data:image/png;base64,QQ==")]),
+        ({"images": ["DATA:image/png;base64,QQ=="]}, [Media("DATA:image/png;base64,QQ==")]),
+        ({"url": f"  {A}\n"}, [Media(A)]),
+        ({"url": "HTTPS://host/a.png"}, [Media("HTTPS://host/a.png")]),
+        ({"images": [None]}, []),
         (A, [Media(A)]),
         ([A, {"url": B}], [Media(A), Media(B)]),
         ({"images": []}, []),
@@ -89,6 +94,7 @@ def test_an_output_that_is_nested_beyond_any_shape_names_no_file() -> None:
         (A + "?X-Signature=secret", A),
         (A + "#secret", A),
         ("data:image/png;base64,QQ==", "inline"),
+        ("DATA:image/png;base64,QQ==", "inline"),
     ],
 )
 def test_the_source_that_is_shown_has_no_credential_and_no_file_in_it(url: str, shown: str) -> None:
@@ -104,9 +110,17 @@ def test_the_source_that_is_shown_has_no_credential_and_no_file_in_it(url: str, 
         ({"images": [{"b64_json": "QUJD"}]}, {"images": [{"b64_json": "<inline, 4 characters>"}]}),
         ({"b64_json": None, "n": [1, None, True]}, {"b64_json": None, "n": [1, None, True]}),
         ({"prompt": "data: a, b and c"}, {"prompt": "data: a, b and c"}),
+        ({"prompt": "An essay. " * 1000}, {"prompt": "An essay. " * 1000}),
+        ({"text": "長い文" * 3000}, {"text": "長い文" * 3000}),
+        ({"url": "DATA:image/png;base64,AAAA"}, {"url": "<inline image/png, 26 characters>"}),
+        ({"url": " data:image/png; base64,AAAA"}, {"url": "<inline image/png, 28 characters>"}),
+        ({"audio_base64": "AB+/" * 1024}, {"audio_base64": "<inline data, 4096 characters>"}),
+        ({"audio": {"data": ["AB-_" * 2000]}}, {"audio": {"data": ["<inline data, 8000 characters>"]}}),
+        ({"mime": "QUJD\r\n" * 1000}, {"mime": "<inline data, 6000 characters>"}),
+        ({"page": f"![](data:image/png;base64,{'A' * 5000})"}, {"page": "<inline data, 5027 characters>"}),
         (None, None),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_inline_files_become_short_notes_and_all_else_stays(value: Any, shown: Any) -> None:
     assert without_inline(value) == shown

@@ -83,6 +83,9 @@ PAGES = {
     "a script": (b"#!/bin/sh\nrm -rf /\n", "rm -rf"),
     "an SVG that is not meant to be one": (b"<svg onload='alert(1)'></svg>", "svg"),
     "HTML with an SVG in it, as an SVG": (b"<html><svg></svg></html>", "HTML page"),
+    "a text that begins like a BMP": (b"BMW is a brand, and its picture is not to be had", "BMW is"),
+    "a text that begins like a GIF": (b"GIF generation failed", "GIF generation"),
+    "a text that begins like an MP3": (b"ID3 tags cannot be read", "ID3 tags"),
     "nothing": (b"", "empty"),
 }
 

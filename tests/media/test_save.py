@@ -458,6 +458,7 @@ def test_an_output_without_files_is_named_with_what_it_holds(
     ("url", "words"),
     [
         ("data:image/png;base64,QUJDR", "not base64"),
+        ("data:image/png;base64,QUJD*REVG", "not base64"),
         ("data:,", "it is empty"),
         ("data:text/html,<html>no</html>", "an HTML page: no"),
         ("http://", "no host"),
@@ -479,11 +480,26 @@ def test_a_url_that_is_none_is_named(url: str, words: str, emulator: Emulator, t
         ("data:image/png;base64,{}", picture("PNG")),
         ("data:image/png;charset=x;base64,{}%0A", picture("PNG")),
         ("data:;base64,{}", wav(0.1)),
+        ("DATA:image/png; BASE64,{}", picture("PNG")),
     ],
 )
 def test_a_data_uri_is_decoded(uri: str, decoded: bytes, emulator: Emulator, tmp_path: Path) -> None:
     (file,) = save(made_up({"url": uri.format(base64.b64encode(decoded).decode())}), tmp_path.as_uri())
     assert file.sha256 == hashlib.sha256(decoded).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [base64.urlsafe_b64encode, base64.encodebytes, lambda data: base64.b64encode(data).rstrip(b"=")],
+    ids=["alphabet for URLs", "broken lines", "no padding"],
+)
+def test_every_base64_is_decoded_to_the_bytes_that_were_sent(
+    encode: Callable[[bytes], bytes], emulator: Emulator, tmp_path: Path
+) -> None:
+    """What Python's decoder does not know, it leaves out by default: the file would be another one."""
+    data = wav(0.1) + bytes(range(256))
+    (file,) = save(made_up({"images": [{"b64_json": encode(data).decode()}]}), tmp_path.as_uri())
+    assert file.sha256 == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("path", ["nosuch://bucket/key", "file:///proc/nothing/here"])
@@ -497,7 +513,9 @@ def test_a_storage_that_does_not_work_names_the_paid_job(path: str, emulator: Em
 
 
 @pytest.mark.parametrize(
-    "path", ["nosuch://bucket/key", "file:///proc/nothing/here", "s3://falinvoke_s3@no-such-bucket/key"]
+    "path",
+    ["nosuch://bucket/key", "file:///proc/nothing/here", "file:///proc/self", "s3://falinvoke_s3@no-such-bucket/key"],
+    ids=["no such storage", "cannot be made", "cannot be written to", "no such bucket"],
 )
 def test_a_storage_that_does_not_work_is_found_before_anything_is_paid(path: str, s3_server: Bucket) -> None:
     with pytest.raises(FalInvokeMediaError, match="nothing is paid"):

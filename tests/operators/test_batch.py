@@ -155,6 +155,14 @@ def test_a_wrong_parameter_is_found_before_anything_is_paid(
     assert emulator.requests == []
 
 
+def test_a_template_that_names_the_files_of_all_jobs_alike_is_found_before_anything_is_paid(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"without \{request_id\}"):
+        Runner(tmp_path, inputs=prompts(2), file_name="{task_id}-{number}{extension}").try_()
+    assert emulator.posts() == []
+
+
 def test_a_storage_that_is_not_there_is_found_before_anything_is_paid(emulator: Emulator) -> None:
     with pytest.raises(FalInvokeMediaError, match="cannot be used"):
         Runner("nothing://at/all", inputs=["a"]).try_()

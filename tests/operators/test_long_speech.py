@@ -51,7 +51,8 @@ def test_a_long_text_comes_home_as_one_wav(emulator: Emulator, tmp_path: Path) -
     assert all(job.input["voice"] == "Aria" and job.tags for job in emulator.jobs.values())
     (file,) = result["files"]
     whole = path_of(file["path"])
-    assert whole.name == "speech-all.wav"
+    assert whole.name == f"{result['request_ids'][0]}-all.wav"
+    assert file["model_id"] == result["model_id"]
     seconds = sum(speech_seconds(part) for part in PARTS)
     with wave.open(io.BytesIO(whole.read_bytes())) as sound:
         assert sound.getnframes() / sound.getframerate() == pytest.approx(seconds, abs=0.01)
@@ -110,7 +111,7 @@ def test_one_lost_part_loses_no_other_and_a_retry_says_only_that(emulator: Emula
     with pytest.raises(FalInvokeBatchError, match=rf"1 of {len(PARTS)} items are not home"):
         run.try_()
     assert len(said(emulator)) == len(PARTS)
-    assert not list(tmp_path.rglob("speech-all*"))
+    assert not list(tmp_path.rglob("*-all*"))
     result = run.retry()
     assert len(result["files"]) == 1
     again = [part for part in PARTS if "number 7," in part]
@@ -124,6 +125,16 @@ def test_parts_that_cannot_be_joined_stay_a_list_in_order(
     result = Speech(tmp_path).try_()
     assert [file["request_id"] for file in result["files"]] == result["request_ids"]
     assert len(result["files"]) == len(PARTS)
+
+
+def test_speeches_of_several_tasks_do_not_replace_one_another(emulator: Emulator, tmp_path: Path) -> None:
+    """A template of one's own may leave out the task and the run."""
+    files = [Speech(tmp_path, file_name="{request_id}-{number}{extension}").try_()["files"][0]]
+    another = Speech(tmp_path, file_name="{request_id}-{number}{extension}")
+    another.ti.run_id = "manual__2"
+    files += another.try_()["files"]
+    assert len({file["path"] for file in files}) == 2
+    assert all(path_of(file["path"]).stat().st_size == file["size"] for file in files)
 
 
 def test_a_short_text_is_one_job_as_ever(emulator: Emulator, tmp_path: Path) -> None:
