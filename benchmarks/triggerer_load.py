@@ -134,6 +134,9 @@ def main(argv: Sequence[str]) -> int:
 def _tell(report: Report, found: dict[str, Found], count: int) -> None:
     if (ours := found.get("ours")) is not None:
         blocks = [each for each in ours.late_turns(0.1) if _is_ours(each)]
+        # Else the others are figures of a triggerer that did nothing.
+        taken_up = count if ours.taken_up is not None else 0
+        report.check(f"{count:,} jobs in one triggerer: taken up before the measured time", taken_up, at_least=count)
         report.check(f"{count:,} jobs in one triggerer: loop blocks over 100 ms caused by us", len(blocks), at_most=0)
         report.check(f"{count:,} jobs in one triggerer: growth of memory, MiB", ours.growth[0], at_most=60)
         report.check(f"{count:,} jobs in one triggerer: cores of CPU while they wait", ours.cores[0], at_most=0.5)
