@@ -54,7 +54,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,bench]'
 	@touch $@
 
-bench: $(VENV)/.installed-bench ## Measure us beside our peers and write docs/benchmarks.md (some 45 minutes, PostgreSQL)
+bench: $(VENV)/.installed-bench ## Measure us beside our peers and write docs/benchmarks.md (some 60 minutes, PostgreSQL)
 	$(BIN)/python -m benchmarks
 
 lint: install ## Check style, formatting and types

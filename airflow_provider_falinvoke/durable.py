@@ -51,7 +51,7 @@ class Record(BaseModel):
     :param deadline: when the task gives up, in epoch seconds.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     phase: Phase
     fingerprint: str

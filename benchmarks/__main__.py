@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 MET = "targets met"
+#: No benchmark takes so many seconds; one that hangs keeps the others from running no longer.
+LONGEST = 2700.0
 
 
 def run(name: str) -> tuple[str, float]:
@@ -61,7 +64,17 @@ def run(name: str) -> tuple[str, float]:
     since = time.monotonic()
     # A crash (a traceback, status 1) and a missed target (status 2) are told apart.
     code = f"import sys; from benchmarks.{name} import main; sys.exit(2 if main([]) else 0)"
-    status = subprocess.run([sys.executable, "-c", code], check=False).returncode
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        status = process.wait(LONGEST)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # so that it ends what it started
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return f"BROKEN: not over after {LONGEST / 60:.0f} min", time.monotonic() - since
     return {0: MET, 2: "a target is NOT met"}.get(status, "BROKEN"), time.monotonic() - since
 
 

@@ -188,3 +188,7 @@ def _try(parameters: dict[str, Any], environment: dict[str, str], told: Path) ->
         raise RuntimeError(f"the try ended with status {process.returncode}")
     ended: dict[str, Any] = json.loads(told.read_text())
     return ended
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -33,7 +33,7 @@ _CODE = (
 def main(argv: Sequence[str]) -> int:
     """Measure, and return 0 where the targets are met."""
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=21)
+    options.add_argument("--rounds", type=int, default=9)
     given = options.parse_args(argv)
     versions = [f"apache-airflow-providers-{name}" for name in PEERS] + ["anthropic", "openai"]
     report = Report(__name__, __doc__, save=not given.no_save, versions=versions)

@@ -39,7 +39,7 @@ LOOK = 0.05
 def main(argv: Sequence[str]) -> int:
     """Measure, and return 0 where the target is met."""
     options = parser(__doc__)
-    options.add_argument("--runs", type=int, default=7)
+    options.add_argument("--runs", type=int, default=5)
     options.add_argument("--every", type=float, default=15.0, help="seconds between two runs")
     given = options.parse_args(argv)
     report = Report(__name__, __doc__, save=not given.no_save, versions=("fal-client", "psycopg2-binary"))

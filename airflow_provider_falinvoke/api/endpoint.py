@@ -46,7 +46,7 @@ class ConnectionExtra(BaseModel):
     :param prices: prices by model_id, or their JSON; see :mod:`~airflow_provider_falinvoke.api.pricing`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 60.0
@@ -62,7 +62,7 @@ class ConnectionExtra(BaseModel):
 class Endpoint(BaseModel):
     """A host of the API, the key for it, and the settings of the connection that names them."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     base_url: str
     key: SecretStr

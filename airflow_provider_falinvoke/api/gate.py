@@ -19,10 +19,7 @@ from airflow_provider_falinvoke.api.outcomes import NOW, Call, Outcome, Pause, R
 from airflow_provider_falinvoke.api.pacing import rejected_pause
 from airflow_provider_falinvoke.api.quota import Quota
 
-#: So many may be in flight while it is not known what is left: at the start, and when a window has just ended. Every
-#: process that waited for that moment does the same.
-PROBES = 4
-#: Who waits for them asks again after so many seconds, and so many more for each that is before it.
+#: Where too many are in flight one asks again after so many seconds, and so many more for each that is before it.
 ASK_AGAIN, ASK_AGAIN_EACH = 0.05, 0.005
 #: A minute's requests take so many seconds at the fastest: a hundred jobs that fall due at one moment are no burst.
 FASTEST_MINUTE = 5.0
@@ -101,7 +98,7 @@ class Gate:
 
     def _opens_at(self, place: int, now: float) -> float:
         at = max(self._closed_until, self._last + self._spacing, self._quota.opens_at(place, now))
-        if self._in_flight >= PROBES and not self._quota.is_known(now):
+        if self._in_flight >= self._quota.most_in_flight(now):
             at = max(at, now + ASK_AGAIN + place * ASK_AGAIN_EACH)
         return at + place * self._spacing
 

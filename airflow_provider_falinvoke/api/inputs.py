@@ -32,7 +32,7 @@ SIZE_NAMES: tuple[str, ...] = get_args(SizeName)
 class Pixels(BaseModel):
     """A picture's size, each side in pixels."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(defer_build=True, extra="allow")
 
     width: Count
     height: Count
@@ -50,7 +50,7 @@ KnownSize = Annotated[_Pixels | Annotated[SizeName, Tag("name")], Discriminator(
 class FalInput(BaseModel):
     """Any model's ``input``: what is documented is checked, nothing is required, further fields pass."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, extra="allow", protected_namespaces=(), allow_inf_nan=False)
 
     prompt: Text | None = None
     text: Text | None = None

@@ -36,7 +36,7 @@ class InvocationStatus(str, Enum):
 class Tag(BaseModel):
     """One ``{key, value}`` pair of a request's ``tags``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     key: str
     value: str
@@ -50,7 +50,7 @@ class InvokeRequest(BaseModel):
     :param tags: a list of ``{key, value}``, or a plain dict.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", protected_namespaces=())
 
     model_id: ModelId
     input: dict[str, Any]
@@ -107,7 +107,7 @@ class Invocation(BaseModel):
     :param refused: whether it failed for a reason that the same request will meet again.
     """
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(defer_build=True, frozen=True, protected_namespaces=())
 
     request_id: str | None
     status: InvocationStatus

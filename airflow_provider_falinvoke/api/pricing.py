@@ -35,7 +35,7 @@ class Price(BaseModel):
     :param per_1000_characters: for each thousand characters of text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     per_image: Amount | None = None
     per_megapixel: Amount | None = None

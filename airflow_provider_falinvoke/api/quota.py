@@ -16,6 +16,15 @@ from airflow_provider_falinvoke.api.pacing import number_of
 FREE = 0.5
 #: The share of a window's requests that is left to processes that know nothing yet, and to other programs.
 RESERVE = 0.04
+#: Of what is left, this share may be in flight. Replies tell of others only as they come: while they are late, every
+#: process goes by what it heard before; eight of them then have no more than half of it under way.
+IN_FLIGHT = 1 / 16
+#: So many may be in flight while it is not known what is left: at the start, and when a window has just ended. Every
+#: process that waited for that moment does the same.
+PROBES = 4
+#: Resets that are closer than so many seconds are one: a server that adds what is left to its clock rounds now up, now
+#: down.
+_ROUNDING = 2.0
 #: What others take is known from so many seconds.
 _OTHERS_SECONDS = 30.0
 _MINUTE, _HOUR = 60.0, 3600.0
@@ -96,8 +105,15 @@ class Quota:
         windows = (*self._own.values(), *self._told.values())
         return max([now, *(window.opens_at(place, self._last, now, others) for window in windows)])
 
-    def is_known(self, now: float) -> bool:
-        """Whether a reply has said what is left, or that replies do not say it."""
+    def most_in_flight(self, now: float) -> int:
+        """Return how many requests may be in flight, at least 1."""
+        if not self._is_known(now):
+            return PROBES
+        left = (one.left for one in (*self._own.values(), *self._told.values()) if now < one.resets_at)
+        return max(1, int(IN_FLIGHT * min(left, default=self.per_minute)))
+
+    def _is_known(self, now: float) -> bool:
+        # A reply has said what is left, or that replies do not say it.
         return self._heard and (not self._told or any(now < one.resets_at for one in self._told.values()))
 
     def is_scarce(self, now: float) -> bool:
@@ -142,10 +158,11 @@ class Quota:
         self._told[name] = window
         if known is None or known.limit != window.limit:
             return 0.0
-        if known.resets_at == window.resets_at and known.left < window.left:
+        taken = max(0.0, known.left - window.left)
+        if abs(known.resets_at - window.resets_at) < _ROUNDING:
             # Replies may arrive in another order than they were made in; and what is in flight is counted here alone.
-            window.left = known.left
-        return max(0.0, known.left - window.left)
+            window.left, window.resets_at = min(known.left, window.left), known.resets_at
+        return taken
 
     def _spend(self, count: float, now: float) -> None:
         for seconds, limit in self._limits().items():

@@ -26,6 +26,7 @@ from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeBatchError,
     FalInvokeError,
+    FalInvokeInputError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
 )
@@ -91,11 +92,14 @@ class Batch:
     def of(cls, ti: Any, hook: FalInvokeHook, settings: Settings, *, inputs: Inputs, saving: Saving) -> Batch:
         """Return the batch of a task instance.
 
+        :raises FalInvokeInputError: no folder is named.
         :raises FalInvokeMediaError: there is no such storage.
         """
+        if saving.output_path is None:
+            raise FalInvokeInputError("output_path must name a folder, and is empty; nothing was sent.")
         place = saving.place
         parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
-        home = "/".join([str(saving.output_path).rstrip("/"), *parts])
+        home = "/".join([saving.output_path.rstrip("/"), *parts])
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         return cls(
             hook,

@@ -192,7 +192,14 @@ class Journal:
 
     def _read_rows(self, number: int) -> dict[int, dict[str, Any]]:
         data = self._folder.read(_rows_name(number)) or b""
-        return {row["index"]: row for row in map(json.loads, data.splitlines())}
+        try:
+            return {row["index"]: row for row in map(json.loads, data.splitlines())}
+        except (ValueError, TypeError, KeyError) as error:
+            raise FalInvokeError(
+                f"{_rows_name(number)} of the batch's journal in {self._folder} is damaged and cannot be read "
+                f"({error!r}). Nothing was submitted again. Without the file, the manifest has of these items their "
+                "request_ids, and not their files."
+            ) from error
 
     def _check_owner(self) -> None:
         head = self._read_head()

@@ -18,6 +18,10 @@ _LEFT_BEHIND = (
     "An earlier process died while it submitted this item: it may be running and paid, and no request_id is known to "
     "fetch it by. It was not submitted again, because that may pay twice."
 )
+_LOST = (
+    "What is told of this result is lost from the batch's journal; its files, if they were saved, still lie where they "
+    "were. `airflow falinvoke get` fetches the invocation by its request_id."
+)
 
 
 def write_manifest(journal: Journal, folder: Folder) -> dict[str, Any]:
@@ -80,4 +84,4 @@ def _current(item: Item, told: dict[str, Any] | None) -> dict[str, Any]:
     """Return what was told of an item, unless something else became of it since."""
     if told is not None and (told["state"], told["request_id"]) == (item.phase.value, item.request_id):
         return told
-    return row_of(item, {}, _LEFT_BEHIND if item.phase is Phase.AMBIGUOUS else None)
+    return row_of(item, {}, {Phase.AMBIGUOUS: _LEFT_BEHIND, Phase.DONE: _LOST}.get(item.phase))

@@ -31,7 +31,7 @@ class MediaFile(BaseModel):
     :param saved_at: when the file was whole and in its place.
     """
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(defer_build=True, frozen=True, protected_namespaces=())
 
     path: str
     size: int

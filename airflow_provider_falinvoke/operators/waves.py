@@ -165,6 +165,8 @@ class RunsBatch(BaseOperator):
             if value not in kinds:
                 raise FalInvokeInputError(f"{name} must be one of {', '.join(map(repr, kinds))}, not {value!r}.")
         most = amount_of("max_in_flight", max_in_flight, least=1, most=MOST_IN_FLIGHT, kind="a whole number")
+        if most != int(most) or isinstance(max_in_flight, bool):
+            raise FalInvokeInputError(f"max_in_flight must be a whole number, not {max_in_flight!r}.")
         return Settings(
             max_in_flight=int(most),
             on_item_failure=on_item_failure,

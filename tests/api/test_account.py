@@ -42,11 +42,12 @@ class Load:
     """Jobs of one simulation: submitted and awaited as Airflow's processes do.
 
     :param per_minute: the quota, which the connection names too.
+    :param given: the simulation's latency and weather.
     """
 
-    def __init__(self, *, per_minute: int = 250, per_hour: int = 5000) -> None:
+    def __init__(self, *, per_minute: int = 250, per_hour: int = 5000, **given: Any) -> None:
         self.quota = (per_minute, per_hour)
-        self.simulation = Simulation(quota_per_minute=per_minute, quota_per_hour=per_hour)
+        self.simulation = Simulation(quota_per_minute=per_minute, quota_per_hour=per_hour, **given)
         self.rng = random.Random(5)
 
     def account(self) -> Account:
@@ -97,10 +98,10 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def crowd(
-    processes: int, jobs: int, *, median: float, over: float = 0.0, **quota: int
+    processes: int, jobs: int, *, median: float, over: float = 0.0, **given: Any
 ) -> tuple[Load, list[list[Found]]]:
     """Submit jobs and wait for them, in processes that each do both; return what each one found."""
-    load = Load(**quota)
+    load = Load(**given)
     accounts = [load.account() for _ in range(processes)]
     found: list[list[Found]] = [[] for _ in range(processes)]
 
@@ -130,6 +131,16 @@ def test_processes_that_share_a_token_meet_no_429_and_starve_nobody(processes: i
     assert max(worst) < 240
     assert max(worst) < 1.5 * min(worst)
     assert len(load.simulation.requests) / 600 < 2.4
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("processes", [3, 8])
+def test_nor_do_they_where_replies_are_late(processes: int, seed: int) -> None:
+    """What a process has heard is old then, and so many more have gone since: half a window each is three halves."""
+    load, found = crowd(processes, 300, median=45, latency=0.3, weather=random.Random(seed))
+    assert load.rejections == []
+    assert sum(map(len, found)) == 300
+    assert max(one.delay for mine in found for one in mine) < 240
 
 
 def test_jobs_that_come_at_the_rate_the_quota_allows_are_found_soon() -> None:

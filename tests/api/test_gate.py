@@ -8,9 +8,10 @@ import threading
 import pytest
 
 from airflow_provider_falinvoke.api import protocol
-from airflow_provider_falinvoke.api.gate import FASTEST_MINUTE, LONGEST_WAIT, PROBES, Gate, gated
+from airflow_provider_falinvoke.api.gate import FASTEST_MINUTE, LONGEST_WAIT, Gate, gated
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
+from airflow_provider_falinvoke.api.quota import IN_FLIGHT, PROBES
 from tests.api.play import T0, failure, play, reply
 from tests.support.simulation import START, Simulation
 
@@ -232,6 +233,32 @@ def test_only_a_few_go_while_nobody_knows_what_is_left(at_the_start: bool) -> No
     for turn in turns[PROBES:]:
         assert turn.opens_at(now) == now
         now += 2 * SPACING
+
+
+def flying(gate: Gate, count: int, now: float) -> int:
+    """Try to send so many requests that nobody answers; return how many go."""
+    gone = 0
+    for _ in range(count):
+        now += 2 * SPACING
+        gone += gate.turn(now).__enter__().opens_at(now) == now
+    return gone
+
+
+def test_what_is_in_flight_is_a_share_of_what_is_left() -> None:
+    """While replies are late, each process that shares the token would send all that it takes for its own."""
+    gate = Gate()
+    heard(gate, told(250, 60))
+    assert flying(gate, 200, T0) == int(IN_FLIGHT * (240 - 14)) == 14
+
+
+def test_one_request_may_always_be_in_flight_and_the_next_goes_when_its_place_is_given_back() -> None:
+    gate = Gate()
+    heard(gate, told(15, 60))
+    with gate.turn(T0 + 2) as other:
+        with gate.turn(T0 + 1) as one:
+            assert one.opens_at(T0 + 20) == T0 + 20
+            assert T0 + 50 < other.opens_at(T0 + 50) < T0 + 50.1
+        assert other.opens_at(T0 + 50.1) == T0 + 50.1  # though no reply was heard
 
 
 def test_a_key_that_is_new_begins_anew() -> None:

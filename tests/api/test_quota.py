@@ -67,6 +67,19 @@ def test_what_two_families_of_headers_tell_is_counted_once() -> None:
     assert quota._others == once._others > 0
 
 
+def test_a_reset_that_is_rounded_now_up_now_down_is_one_window_and_nothing_that_others_took() -> None:
+    """Else a reply that comes late brings back what is in flight, and the next one takes it for somebody else's."""
+    quota = Quota(250, 5000)
+    for left in range(120, 60, -3):
+        for _ in range(3):
+            quota.count(T0)
+        quota.read(headers(left, T0 + 60 + left % 2), T0)
+        quota.read(headers(left + 2, T0 + 61 - left % 2), T0)
+    assert quota._others == 0
+    (told,) = quota._told.values()
+    assert (told.left, told.resets_at) == (63 - 10, T0 + 60)
+
+
 def test_a_new_window_is_nothing_that_others_took() -> None:
     quota = Quota(250, 5000)
     for minute in range(5):

@@ -140,6 +140,11 @@ def test_a_wrong_item_is_found_before_anything_is_paid(emulator: Emulator, tmp_p
         {"max_in_flight": 0},
         {"max_in_flight": 401},
         {"max_in_flight": "many"},
+        {"max_in_flight": 2.5},
+        {"max_in_flight": True},
+        {"max_in_flight": None},
+        {"output_path": None},
+        {"output_path": ""},
         {"on_item_failure": "shrug"},
         {"on_ambiguous_submit": "hope"},
         {"timeout": 0},
@@ -517,6 +522,25 @@ def test_a_journal_that_vanished_is_not_an_empty_one(emulator: Emulator, tmp_pat
     with pytest.raises(FalInvokeError, match="nobody knows which jobs are paid"):
         call(run.operator(), "next_wave", run.ti, event=fire(deferred.value))
     assert len(emulator.posts()) == 3
+
+
+@pytest.mark.parametrize("damage", [b'{"index": 0, "n"', b"[]", b"{}", b"null", b"\xff\xfe"])
+def test_damaged_rows_are_an_error_that_names_their_file(damage: bytes, emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path, inputs=prompts(2))
+    run.try_()
+    (run.home / "_batch" / "rows-0000.jsonl").write_bytes(damage)
+    with pytest.raises(FalInvokeError, match=r"rows-0000\.jsonl.*cannot be read.*Nothing was submitted"):
+        run.retry()
+    assert len(emulator.posts()) == 2
+
+
+def test_lost_rows_are_no_results_without_files(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path, inputs=prompts(2))
+    run.try_()
+    (run.home / "_batch" / "rows-0000.jsonl").unlink()
+    assert run.retry()["done"] == 2
+    assert all("result is lost" in row["error"] and row["request_id"] for row in run.manifest())
+    assert len(emulator.posts()) == 2
 
 
 def test_a_late_job_is_named_and_a_retry_takes_it_up(emulator: Emulator, tmp_path: Path) -> None:

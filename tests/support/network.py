@@ -55,7 +55,7 @@ def forbid_network() -> Iterator[Guard]:
 
     def checked(sock: socket.socket, address: Any) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6) and not is_local(address[0]):
-            sock.close()  # who gave it away does not get to close it: what is raised is no Exception
+            sock.close()  # create_connection does so for an Exception alone
             guard.refuse(address[0])
 
     def guarded_connect(sock: socket.socket, address: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +23,19 @@ class Simulation:
     """A clock, the emulator's API, and the calls that are under way.
 
     :param latency: seconds from a request to its reply.
+    :param weather: where it is bad: each way takes a time of its own, about ``latency / 2``, and after one request in a
+        hundred, on average, the API answers nobody for up to two seconds.
     :param settings: the emulator's quotas and durations.
     """
 
-    def __init__(self, *, latency: float = 0.03, durations: dict[str, float] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        latency: float = 0.03,
+        weather: random.Random | None = None,
+        durations: dict[str, float] | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = ManualClock(START)
         given: dict[str, Any] = {"quota_per_minute": 250, "quota_per_hour": 5000, "retry_after": True, **settings}
         self.state = State(
@@ -40,6 +50,8 @@ class Simulation:
         )
         self._api = Api(self.state)
         self._latency = latency
+        self._weather = weather
+        self._deaf_until = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
@@ -82,9 +94,18 @@ class Simulation:
         request = Request(step.method, step.path, "", headers, step.body or b"")
 
         def arrive() -> None:
+            if self.clock() < self._deaf_until:
+                self._at(self._deaf_until, arrive)
+                return
+            if self._weather is not None and self._weather.random() < 0.01:
+                self._deaf_until = self.clock() + 2 * self._weather.random()
             made = self._api.answer(request)
-            back = self.clock() + self._latency / 2
+            back = self.clock() + self._way()
             names = {name.lower(): value for name, value in made.headers.items()}
             self._at(back, lambda: self._advance(call, Reply(made.status, names, made.body, back), then))
 
-        self._at(now + self._latency / 2, arrive)
+        self._at(now + self._way(), arrive)
+
+    def _way(self) -> float:
+        mean = self._latency / 2
+        return mean if self._weather is None else self._weather.expovariate(1 / mean)
