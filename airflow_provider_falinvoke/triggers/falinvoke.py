@@ -84,17 +84,17 @@ class FalInvokeTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
-        now = time.time()
+        # Before anything else, because an error must not fire sooner either: see safe_first_look_at. Nor is there a line
+        # in the log before: at its start a triggerer is handed up to a thousand triggers in one message, and one that
+        # writes so many lines meanwhile waits for its supervisor, which waits for it, for ever.
+        await asleep_until(self.first_look_at)
         self.log.info(
-            "Waiting for the job %s%s, submitted %.1f s ago; next look in %.1f s, until %s UTC",
+            "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
             self.request_id,
             _of(self.model_id),
-            now - self.submitted_at,
-            max(0.0, self.first_look_at - now),
+            time.time() - self.submitted_at,
             f"{datetime.fromtimestamp(self.deadline, timezone.utc):%Y-%m-%d %H:%M:%S}",
         )
-        # Before anything else, because an error must not fire sooner either: see safe_first_look_at.
-        await asleep_until(self.first_look_at)
         hook = FalInvokeHook(self.fal_conn_id)
         try:
             invocation = await hook.async_wait(
