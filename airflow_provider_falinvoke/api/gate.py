@@ -24,6 +24,8 @@ ASK_AGAIN, ASK_AGAIN_EACH = 0.05, 0.005
 #: A minute's requests take so many seconds at the fastest: a hundred jobs that fall due at one moment are no burst.
 FASTEST_MINUTE = 5.0
 _TICK = 0.001
+#: Where the first in the queue is due for so many seconds, a look that is not needed keeps another job waiting.
+SCARCE_WAIT = 2.0
 #: Whoever waits asks again after so many seconds: a new key may have changed everything.
 LONGEST_WAIT = 30.0
 #: A turn that comes within so many seconds is worth the wait, however little patience a call has.
@@ -59,9 +61,10 @@ class Gate:
             self._quota = Quota(self._quota.per_minute, self._quota.per_hour)
 
     def is_scarce(self, now: float) -> bool:
-        """Whether requests should be saved, because the quota is about to be used up."""
+        """Whether requests should be saved: the quota is about to be used up, or they wait for one another already."""
         with self._lock:
-            return now < self._closed_until or self._quota.is_scarce(now)
+            waits = bool(self._queue) and now - self._queue[0][0] > SCARCE_WAIT
+            return waits or now < self._closed_until or self._quota.is_scarce(now)
 
     def turn(self, due: float) -> Turn:
         """Return a place in the queue.

@@ -28,8 +28,11 @@ _ROUNDING = 2.0
 #: What others take is known from so many seconds.
 _OTHERS_SECONDS = 30.0
 _MINUTE, _HOUR = 60.0, 3600.0
-#: Requests are scarce when an account is ahead of an even use by these shares of its quota.
-_AHEAD = {_MINUTE: 0.5, _HOUR: 0.2}
+#: Requests are scarce when an account is ahead of an even use by this share of a minute's quota,
+_AHEAD = 0.5
+#: or ahead of it at all when no more than this share of the hour's is left. The gate lets nobody get far ahead of an
+#: even use of what is left, so that being far ahead does not tell.
+_PLENTY = 0.7
 _HEADERS = tuple(
     (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}", f"{prefix}reset{suffix}")
     for prefix, suffix in (("ratelimit-", ""), ("x-ratelimit-", "-requests"))
@@ -94,7 +97,7 @@ class Quota:
         self.per_hour = per_hour
         self._own: dict[float, Window] = {}
         self._told: dict[str, Window] = {}
-        self._ahead = {_MINUTE: Meter(), _HOUR: Meter()}
+        self._ahead = Meter()
         self._others = 0.0
         self._others_at = self._last = -math.inf
         self._heard = False
@@ -118,14 +121,13 @@ class Quota:
 
     def is_scarce(self, now: float) -> bool:
         """Whether the account uses its quota up if it goes on like this."""
-        limits = self._limits()
-        if any(self._ahead[one].now(limits[one] / one, now) > _AHEAD[one] * limits[one] for one in limits):
+        if self._ahead.now(self.per_minute / _MINUTE, now) > _AHEAD * self.per_minute:
             return True
-        # A process that has just begun knows but this: less is left than an even use would leave.
-        return any(
-            now < one.resets_at and one.left < one.limit * min(FREE, (one.resets_at - now) / _length(one, now))
-            for one in self._told.values()
-        )
+        hour = self._own.get(_HOUR)
+        if hour is not None and _is_behind(hour, _PLENTY, _HOUR, now):
+            return True
+        # A process that has just begun knows but this.
+        return any(_is_behind(one, FREE, _length(one, now), now) for one in self._told.values())
 
     def count(self, now: float) -> None:
         """Count a request that is sent now."""
@@ -165,16 +167,20 @@ class Quota:
         return taken
 
     def _spend(self, count: float, now: float) -> None:
-        for seconds, limit in self._limits().items():
-            if seconds in self._own:
-                self._own[seconds].left -= count
-            self._ahead[seconds].add(count, limit / seconds, now)
+        for window in self._own.values():
+            window.left -= count
+        self._ahead.add(count, self.per_minute / _MINUTE, now)
 
     def _others_rate(self, now: float) -> float:
         return self._others * math.exp(-max(0.0, now - self._others_at) / _OTHERS_SECONDS)
 
     def _limits(self) -> dict[float, float]:
         return {_MINUTE: self.per_minute, _HOUR: self.per_hour}
+
+
+def _is_behind(window: Window, plenty: float, length: float, now: float) -> bool:
+    """Whether less is left of a window than an even use would leave, and than a share that is plenty in any case."""
+    return now < window.resets_at and window.left < window.limit * min(plenty, (window.resets_at - now) / length)
 
 
 def _length(window: Window, now: float) -> float:

@@ -84,7 +84,7 @@ class FalInvokeTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
-        # Before anything else, because an error must not fire sooner either: see safe_first_look_at. Nor is there a line
+        # Before all else, because an error must not fire sooner either: see safe_first_look_at. Nor is there a line
         # in the log before: at its start a triggerer is handed up to a thousand triggers in one message, and one that
         # writes so many lines meanwhile waits for its supervisor, which waits for it, for ever.
         await asleep_until(self.first_look_at)

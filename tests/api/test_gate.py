@@ -425,3 +425,12 @@ def test_submits_are_not_starved_by_polls_nor_polls_by_submits() -> None:
     simulation.run()
     assert len(waited["POST"]) == 120
     assert max(waited["POST"]) == pytest.approx(max(waited["GET"]), rel=0.05)
+
+
+def test_requests_are_scarce_where_they_wait_for_one_another() -> None:
+    """Whatever the quota's numbers say: a look that is not needed would keep another job waiting."""
+    gate = Gate(per_minute=250, per_hour=5000)
+    with gate.turn(T0), gate.turn(T0 + 1.0):
+        assert not gate.is_scarce(T0 + 1.5)
+        assert gate.is_scarce(T0 + 2.5)
+    assert not gate.is_scarce(T0 + 2.5)
