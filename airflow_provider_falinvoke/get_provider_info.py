@@ -104,6 +104,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.falinvoke", f"{package}.triggers.batch"],
             }
         ],
+        "extra-links": [f"{package}.links.media.MediaLink"],
         "cli": [f"{package}.cli.definition.get_commands"],
         "task-decorators": [{"name": "fal_invoke", "class-name": f"{package}.decorators.falinvoke.fal_invoke_task"}],
         "connection-types": [

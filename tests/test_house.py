@@ -18,7 +18,7 @@ API = {"api", *BASE}
 HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
 BATCH = {"batch", "completion", "durable", *HOOKS}
 TRIGGERS = {"triggers", "batch", *HOOKS}
-SHARED = {"assets", "budget", "completion", "durable", "lineage", "reuse", "speech", *TRIGGERS}
+SHARED = {"assets", "budget", "completion", "durable", "lineage", "links", "reuse", "speech", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -42,8 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operators": {"operators", *SHARED},
     "sensors": SHARED,
     "decorators": {"operators", *SHARED},
-    "links": SHARED,
-    "plugins": SHARED,
+    "media_tab": {"media_tab", "batch", "media", *API},
+    "links": {"media_tab"},
+    "plugins": {"media_tab"},
     "cli": {"cli", *SHARED},
     "__main__": {"cli"},
 }

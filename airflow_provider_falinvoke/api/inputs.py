@@ -7,6 +7,7 @@ templated parameter that nobody set is left out of the request.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -156,6 +157,26 @@ DOCUMENTED_MODELS: dict[str, type[FalInput]] = {
     "fal-ai/stable-audio-25/text-to-audio": AudioInput,
     "fal-ai/elevenlabs/tts/multilingual-v2": SpeechInput,
 }
+
+
+#: So much of a prompt is kept with a result, which is to stay small.
+LONGEST_PROMPT = 500
+
+
+def prompt_of(fields: Any) -> str | None:
+    """Return what a model was told in words, cut where it is long; None where it was not.
+
+    :param fields: its ``input``, or the JSON of it.
+    """
+    if isinstance(fields, str):
+        try:
+            fields = json.loads(fields)
+        except (ValueError, RecursionError):
+            return None
+    told = (fields.get("prompt") or fields.get("text")) if isinstance(fields, dict) else None
+    if not isinstance(told, str):
+        return None
+    return told if len(told) <= LONGEST_PROMPT else f"{told[: LONGEST_PROMPT - 1]}…"
 
 
 def input_type(model_id: str, family: type[FalInput] = FalInput) -> type[FalInput]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_falinvoke import metrics
+from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.cost import cost_of_all
-from airflow_provider_falinvoke.batch.items import Inputs
+from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase, take_up
 from airflow_provider_falinvoke.batch.plan import FailurePolicy, Next, Tally, after_wave, progress, room, submits
@@ -246,7 +248,7 @@ class Batch:
 
     def finish(self) -> tuple[dict[str, Any], FalInvokeError | None]:
         """Write the manifest, and return the summary, and what the task fails with, if it does."""
-        summary = write_manifest(self._journal, self._home)
+        summary = write_manifest(self._journal, self._home, self._prompts())
         tally = Tally.of(self._journal.items)
         if tally.waiting and self._blocked is not None:
             return summary, self._blocked
@@ -257,6 +259,19 @@ class Batch:
         )
         error.may_pass = tally.may_pass(self.settings.on_ambiguous_submit) or bool(tally.waiting)
         return summary, error
+
+    def _prompts(self) -> Iterator[str | None]:
+        """Yield what each item asked for, without end; None where the inputs cannot tell any more."""
+        items = self._journal.items
+        try:
+            for item, (_, one) in zip(items, self._inputs.pick(range(len(items))), strict=False):
+                if isinstance(one, Checked) and one.fingerprint == item.asked.fingerprint:
+                    yield prompt_of(one.request.input)
+                else:
+                    yield None
+        except FalInvokeError as error:  # all of it is paid, and most of it home
+            log.warning("The manifest does not say what was asked for: %s", error)
+        yield from itertools.repeat(None)
 
     def _goes_on(self, tally: Tally) -> bool:
         return not self._asked_to_stop and submits(tally, self.settings.on_item_failure, self._journal.head.stopped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from airflow_provider_falinvoke.batch.journal import JSON_LINES, Journal
@@ -24,9 +24,10 @@ _LOST = (
 )
 
 
-def write_manifest(journal: Journal, folder: Folder) -> dict[str, Any]:
+def write_manifest(journal: Journal, folder: Folder, prompts: Iterable[str | None]) -> dict[str, Any]:
     """Write a JSON line for each item, in the order of the inputs, and return the summary.
 
+    :param prompts: what each item asked for, in words; at least as many as there are items.
     :return: ``items``, ``done``, ``failed`` (all that ended otherwise, ambiguous ones included), ``ambiguous``,
         ``not_submitted``; ``files_saved`` and ``bytes_saved``; ``seconds``, which is what the jobs took together;
         ``estimated_cost``; ``manifest`` and ``folder``, where they lie; ``failed_items`` and ``ambiguous_items``, the
@@ -34,8 +35,8 @@ def write_manifest(journal: Journal, folder: Folder) -> dict[str, Any]:
     """
     files, size, seconds = 0, 0, 0.0
     with folder.writing(MANIFEST, JSON_LINES) as target:
-        for row in manifest_rows(journal):
-            target.write(json.dumps(row).encode() + b"\n")
+        for row, prompt in zip(manifest_rows(journal), prompts, strict=False):
+            target.write(json.dumps({**row, "prompt": prompt}).encode() + b"\n")
             files += len(row["files"])
             size += sum(file.get("size") or 0 for file in row["files"])
             seconds += row.get("seconds") or 0.0

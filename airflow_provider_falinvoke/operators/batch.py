@@ -15,6 +15,7 @@ from airflow_provider_falinvoke.completion import flag_policy_of, saving_of
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.operators.waves import IN_FLIGHT, RunsBatch
 
@@ -82,6 +83,7 @@ class FalInvokeBatchOperator(RunsBatch):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "input": "json", "tags": "json"}
     ui_color = "#e8e2fb"
+    operator_extra_links = (MediaLink(),)
 
     def __init__(
         self,

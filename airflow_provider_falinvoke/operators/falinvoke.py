@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
@@ -41,6 +42,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
+from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
 from airflow_provider_falinvoke.reuse import Kept
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
@@ -93,8 +95,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         ``per_megapixel``, ``per_second``, ``per_1000_characters``. None takes the connection's ``prices``. Without a
         price nothing is guessed.
     :param max_cost: refuse, before anything is sent, a job that is estimated to cost more than this.
-    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, ``estimated_cost`` and ``reused``; the
-        request_id with ``wait_for_completion=False``.
+    :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`, and ``prompt`` (cut where it is long),
+        ``estimated_cost`` and ``reused``; the request_id with ``wait_for_completion=False``.
     """
 
     template_fields: Sequence[str] = (
@@ -114,6 +116,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"input": "json", "tags": "json"}
     ui_color = "#e8e2fb"
+    operator_extra_links = (MediaLink(),)
 
     def __init__(
         self,
@@ -351,7 +354,14 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def _home(self, context: Context, invocation: Invocation, ledger: Ledger) -> dict[str, Any]:
         cost = estimated_cost(self.model_id, self.input, self.prices, self.hook)
         try:
-            result = bring_home(self.hook, invocation, saving_of(self, context), estimated_cost=cost, reused=False)
+            result = bring_home(
+                self.hook,
+                invocation,
+                saving_of(self, context),
+                prompt=prompt_of(self.input),
+                estimated_cost=cost,
+                reused=False,
+            )
         except (FalInvokeMediaGoneError, FalInvokeFlaggedError, AirflowSkipException):
             # A retry looks for new URLs; a user who clears the task wants another job.
             ledger.done(invocation.request_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type, prompt_of
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
@@ -164,6 +164,7 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
             "created_at": min((row["created_at"] for row in batch.rows() if row.get("created_at")), default=None),
             "completed_at": max((row["completed_at"] for row in batch.rows() if row.get("completed_at")), default=None),
             "seconds": summary["seconds"],
+            "prompt": prompt_of(self.input),
             "output": {},
             "flagged": [],
             "files": parts.files(),

@@ -34,6 +34,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.lineage import ReportsLineage
+from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
@@ -73,6 +74,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         "max_poll_interval",
     )
     ui_color = "#e8e2fb"
+    operator_extra_links = (MediaLink(),)
 
     def __init__(
         self,
