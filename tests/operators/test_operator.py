@@ -103,6 +103,7 @@ def test_the_result_is_a_plain_dict_with_the_documented_keys(emulator: Emulator)
         "flagged",
         "files",
         "manifest",
+        "prompt",
         "estimated_cost",
         "reused",
     ]
