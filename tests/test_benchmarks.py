@@ -34,3 +34,11 @@ def test_a_missed_target_is_told_and_shown(tmp_path: Path, monkeypatch: pytest.M
     lines = (tmp_path / "page.md").read_text().splitlines()
     assert "| requests a job | ≤ 2.4 | 2.5 | **no** |" in lines
     assert "| jobs an hour | ≥ 2,125 | 2,200 | yes |" in lines
+
+
+def test_a_link_to_what_was_not_measured_is_none() -> None:
+    result = {"benchmark": "b", "title": "Jobs, an hour", "text": "[here](#jobs-an-hour) [there](#cpu)", "minutes": 1}
+    result |= {name: [] for name in ("checks", "tables", "plots", "notes")} | {
+        name: {} for name in ("versions", "machine")
+    }
+    assert "\n[here](#jobs-an-hour) there\n" in page.text([result | {"date": "2026-01-01"}])

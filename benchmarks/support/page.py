@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ _HEAD = """\
 What the package costs beside its peers. `make bench` measures all of it on your machine and writes this page; a
 single one is `python -m benchmarks NAME`. Every comparison is a ratio between runs of the same minutes on the same
 machine, because machines drift; the API is the [emulator](emulator.md) in a process of its own, which enforces the
-quota. The numbers behind the tables and plots are in `benchmarks/results/`.
+quota. The numbers behind the tables and plots are in `benchmarks/results/`; what has none there was not measured yet in
+this version.
 """
 
 
@@ -56,7 +58,10 @@ def render() -> Path:
 
 def text(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the page as Markdown."""
-    return "\n".join((_HEAD, _summary(results), *map(_section, results)))
+    whole = "\n".join((_HEAD, _summary(results), *map(_section, results)))
+    anchors = {_anchor(result["title"]) for result in results}
+    # What was not measured yet has no section to lead to.
+    return re.sub(r"\[([^\]]+)\]\(#([^)]+)\)", lambda link: link[0] if link[2] in anchors else link[1], whole)
 
 
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -90,6 +95,11 @@ def _section(result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(parts)
+
+
+def _anchor(title: str) -> str:
+    """Return what the site's generator makes of a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 
 
 def _cell(value: Any) -> str:
