@@ -86,7 +86,7 @@ class FalInvokeTrigger(BaseTrigger):
         metrics.about(self.model_id)
         # Before all else, because an error must not fire sooner either: see safe_first_look_at. Nor is there a line
         # in the log before: at its start a triggerer is handed up to a thousand triggers in one message, and one that
-        # writes so many lines meanwhile waits for its supervisor, which waits for it, for ever.
+        # writes so many lines meanwhile can wait for its supervisor while that waits for it.
         await asleep_until(self.first_look_at)
         self.log.info(
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
