@@ -171,12 +171,11 @@ def wait_briefly(
     submitted_at: float,
     brief: BriefWait,
     deadline: float,
-    schedule: PollSchedule,
     account: Account | None = None,
 ) -> Call[Invocation | float]:
     """GET the invocation while a look may soon find it completed, and no longer.
 
-    :param brief: how long that is.
+    :param brief: how long that is, and when it looks.
     :param deadline: the last moment for a look in any case, in epoch seconds.
     :param account: what is known of the account; where its requests are scarce there is no brief wait.
     :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch seconds.
@@ -185,8 +184,8 @@ def wait_briefly(
     """
     now, seen, until = submitted_at, None, min(submitted_at + brief.seconds, deadline)
     if account is not None and account.gate.is_scarce(begun := (yield NOW).at):
-        return account.look_at(schedule, None, submitted_at, begun)
-    look_at = max(now + schedule.pause(0), submitted_at + brief.first_look)
+        return account.look_at(brief.schedule, None, submitted_at, begun)
+    look_at = max(now + brief.schedule.pause(0), submitted_at + brief.first_look)
     while look_at <= until:
         yield Pause(look_at)
         try:
@@ -195,7 +194,7 @@ def wait_briefly(
             return error.outcome.at + pause_after(error.outcome, 1)
         if seen.status is InvocationStatus.COMPLETED:
             return seen
-        look_at = now + schedule.pause(now - submitted_at)
+        look_at = now + brief.schedule.pause(now - submitted_at)
         if seen.status is InvocationStatus.QUEUED and now >= submitted_at + brief.started_by:
             break
     return look_at

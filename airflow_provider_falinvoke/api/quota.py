@@ -28,11 +28,10 @@ _ROUNDING = 2.0
 #: What others take is known from so many seconds.
 _OTHERS_SECONDS = 30.0
 _MINUTE, _HOUR = 60.0, 3600.0
-#: Requests are scarce when an account is ahead of an even use by this share of a minute's quota,
-_AHEAD = 0.5
-#: or ahead of it at all when no more than this share of the hour's is left. The gate lets nobody get far ahead of an
-#: even use of what is left, so that being far ahead does not tell.
-_PLENTY = 0.7
+#: Requests are scarce when more than this share of a minute's or an hour's was used within the last minute or hour,
+BUSY = 0.8
+#: or when the hour's are used faster than evenly, by this share of them.
+AHEAD = 0.1
 _HEADERS = tuple(
     (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}", f"{prefix}reset{suffix}")
     for prefix, suffix in (("ratelimit-", ""), ("x-ratelimit-", "-requests"))
@@ -46,11 +45,13 @@ class Window:
     :param limit: the requests that it allows.
     :param left: the requests that may still be sent.
     :param resets_at: when it ends.
+    :param before: the requests of the window before it, of the same length.
     """
 
     limit: float
     left: float
     resets_at: float
+    before: float = 0.0
 
     def opens_at(self, place: int, last: float, now: float, others: float = 0.0) -> float:
         """Return when the request at a place of the queue may go.
@@ -68,21 +69,15 @@ class Window:
             return self.resets_at
         return max(now, last + (place + 1) * (self.resets_at - last) / (left + 1))
 
+    def used(self, length: float, now: float) -> float:
+        """Return about how many requests went within the last ``length`` seconds, the window's length.
 
-@dataclass
-class Meter:
-    """How far an account is ahead of a rate: fills with each request, and runs out at that rate."""
-
-    level: float = 0.0
-    at: float = 0.0
-
-    def add(self, count: float, rate: float, now: float) -> None:
-        """Count requests."""
-        self.level, self.at = self.now(rate, now) + count, now
-
-    def now(self, rate: float, now: float) -> float:
-        """Return how many requests it is ahead of a rate, in requests a second."""
-        return max(0.0, self.level - rate * (now - self.at))
+        Where the window began later than that, a share of the window before it counts ("sliding window counter").
+        """
+        to_come = (self.resets_at - now) / length
+        if to_come >= 0:
+            return self.limit - self.left + self.before * to_come
+        return (self.limit - self.left) * max(0.0, 1 + to_come)
 
 
 class Quota:
@@ -97,7 +92,6 @@ class Quota:
         self.per_hour = per_hour
         self._own: dict[float, Window] = {}
         self._told: dict[str, Window] = {}
-        self._ahead = Meter()
         self._others = 0.0
         self._others_at = self._last = -math.inf
         self._heard = False
@@ -121,22 +115,27 @@ class Quota:
 
     def is_scarce(self, now: float) -> bool:
         """Whether the account uses its quota up if it goes on like this."""
-        if self._ahead.now(self.per_minute / _MINUTE, now) > _AHEAD * self.per_minute:
+        if any(one.used(seconds, now) > BUSY * one.limit for seconds, one in self._own.items()):
             return True
         hour = self._own.get(_HOUR)
-        if hour is not None and _is_behind(hour, _PLENTY, _HOUR, now):
+        if hour is not None and now < hour.resets_at and hour.left < hour.limit * (_share(hour, _HOUR, now) - AHEAD):
             return True
-        # A process that has just begun knows but this.
-        return any(_is_behind(one, FREE, _length(one, now), now) for one in self._told.values())
+        # A process that has just begun knows but this: less is left than an even use would leave.
+        return any(
+            now < one.resets_at and one.left < one.limit * min(FREE, _share(one, _length(one, now), now))
+            for one in self._told.values()
+        )
 
     def count(self, now: float) -> None:
         """Count a request that is sent now."""
         for seconds, limit in self._limits().items():
-            if seconds not in self._own or now >= self._own[seconds].resets_at:
-                self._own[seconds] = Window(limit, limit, now + seconds)
+            known = self._own.get(seconds)
+            if known is None or now >= known.resets_at:
+                before = known.used(seconds, now) if known else 0.0
+                self._own[seconds] = Window(limit, limit, now + seconds, before)
         for window in self._told.values():
             window.left -= 1
-        self._spend(1, now)
+        self._spend(1)
         self._last = now
 
     def read(self, headers: Mapping[str, str], now: float) -> None:
@@ -152,7 +151,7 @@ class Quota:
             taken = max(taken, self._tell(left_name, Window(limit, left, resets_at)))
         if taken:  # by others
             self._others, self._others_at = self._others_rate(now) + taken / _OTHERS_SECONDS, now
-            self._spend(taken, now)
+            self._spend(taken)
 
     def _tell(self, name: str, window: Window) -> float:
         """Replace what was known of a window; return how much less is left than that."""
@@ -166,10 +165,9 @@ class Quota:
             window.left, window.resets_at = min(known.left, window.left), known.resets_at
         return taken
 
-    def _spend(self, count: float, now: float) -> None:
+    def _spend(self, count: float) -> None:
         for window in self._own.values():
             window.left -= count
-        self._ahead.add(count, self.per_minute / _MINUTE, now)
 
     def _others_rate(self, now: float) -> float:
         return self._others * math.exp(-max(0.0, now - self._others_at) / _OTHERS_SECONDS)
@@ -178,9 +176,9 @@ class Quota:
         return {_MINUTE: self.per_minute, _HOUR: self.per_hour}
 
 
-def _is_behind(window: Window, plenty: float, length: float, now: float) -> bool:
-    """Whether less is left of a window than an even use would leave, and than a share that is plenty in any case."""
-    return now < window.resets_at and window.left < window.limit * min(plenty, (window.resets_at - now) / length)
+def _share(window: Window, length: float, now: float) -> float:
+    """Return how much of a window's time is to come."""
+    return (window.resets_at - now) / length
 
 
 def _length(window: Window, now: float) -> float:

@@ -26,7 +26,7 @@ MODELS = 100
 WORTH = 0.01
 #: The same where requests are scarce: another job needs it more.
 WORTH_SCARCE = 0.5
-#: By how much a pause by age is longer then.
+#: By how much a pause by age, and the longest pause, is longer then.
 THRIFT = 5.0
 DEFERRAL = 6.0
 #: A job that fails does so early, whatever its kind takes: it is looked at once by this age in any case.
@@ -74,7 +74,7 @@ class PollSchedule:
 
     :param initial: seconds before the first look.
     :param growth: seconds added for each second of the job's age.
-    :param maximum: the longest pause in seconds.
+    :param maximum: the longest pause in seconds, where requests are not scarce.
     :param jitter: the share by which a pause may be shorter or longer, so that jobs of one moment drift apart.
     :param learns: whether known durations decide where there are enough.
     """
@@ -111,14 +111,14 @@ class PollSchedule:
         """
         elapsed = max(0.0, elapsed)
         longer = known[bisect_right(known, elapsed) :] if self.learns else ()
+        thrift = THRIFT if scarce and self.learns else 1.0
         if len(longer) >= TAIL:
             # No jitter: the gate keeps jobs of one moment apart, and a look too early is one more.
             learned = _worth_a_look_at(longer, WORTH_SCARCE if scarce else WORTH) - elapsed
             if elapsed < EARLY and not scarce:
                 learned = min(learned, EARLY - elapsed)
-            return min(self.maximum, max(_SHORTEST, learned))
-        thrift = THRIFT if scarce and self.learns else 1.0
-        plain = min(self.maximum, thrift * (self.initial + self.growth * elapsed))
+            return min(thrift * self.maximum, max(_SHORTEST, learned))
+        plain = thrift * min(self.maximum, self.initial + self.growth * elapsed)
         return plain * (1 + self.jitter * (2 * rng() - 1))
 
 
@@ -126,29 +126,38 @@ class BriefWait(NamedTuple):
     """How long a worker waits for a job itself, in seconds from its submit.
 
     :param seconds: the last moment for a look.
-    :param first_look: the first moment for one.
+    :param schedule: when to look again.
+    :param first_look: the first moment for a look.
     :param started_by: a job that is still queued at a look after this is not awaited any longer.
     """
 
     seconds: float
+    schedule: PollSchedule = PollSchedule()
     first_look: float = 0.0
     started_by: float = math.inf
 
     @classmethod
-    def of(cls, model_id: str, defer_after: float | None, poll_interval: float | None = None) -> BriefWait:
+    def of(cls, model_id: str, defer_after: float | None, schedule: PollSchedule) -> BriefWait:
         """Return the wait for a job of a model.
 
         A deferral costs a fast job three times its duration, and a worker that waits costs a slot; so a worker sees a
         fast model through, unless the job does not even start, and no other.
 
         :param defer_after: how long the user wants it to be, in seconds.
-        :param poll_interval: how long the user wants between two looks.
+        :param schedule: the operator's.
         """
         if defer_after is not None:
-            return cls(defer_after)
+            return cls(defer_after, schedule)
         if not model_id.startswith(FAST_MODELS):
-            return cls(0.0)
-        return cls(5.0, first_look=1.5 if poll_interval is None else 0.0, started_by=1.0)
+            return cls(0.0, schedule)
+        if not schedule.learns:
+            return cls(6.0, schedule, started_by=1.0)
+        return cls(6.0, FAST_SCHEDULE, first_look=2.2, started_by=1.0)
+
+
+#: A worker cannot learn and each of its looks is one of few: none finds a fast job later than by 1 s and a quarter of
+#: its duration.
+FAST_SCHEDULE = PollSchedule(initial=1.0, growth=0.25, jitter=0.05)
 
 
 def _worth_a_look_at(durations: Sequence[float], worth: float) -> float:

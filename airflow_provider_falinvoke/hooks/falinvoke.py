@@ -185,12 +185,11 @@ class FalInvokeHook(BaseHook):
         submitted_at: float,
         brief: BriefWait,
         deadline: float = math.inf,
-        schedule: PollSchedule | None = None,
     ) -> Invocation | float:
         """Wait for a job that may soon be completed, for the moments before a deferral would pay.
 
         :param submitted_at: when the job was submitted, in epoch seconds.
-        :param brief: how long that is.
+        :param brief: how long that is, and when it looks.
         :param deadline: the last moment for a look in any case, in epoch seconds.
         :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch
             seconds: after the next pause of the schedule, or when the API wants to be asked again.
@@ -202,7 +201,6 @@ class FalInvokeHook(BaseHook):
             submitted_at=submitted_at,
             brief=brief,
             deadline=deadline,
-            schedule=schedule or PollSchedule(),
             account=self._account,
         )
         outcome = self._run(call)

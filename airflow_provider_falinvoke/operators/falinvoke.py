@@ -80,11 +80,11 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
     :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
-        brings no result for 6 s; so None waits up to 5 s for a model that is known to be fast, once its job has
+        brings no result for 6 s; so None waits up to 6 s for a model that is known to be fast, once its job has
         started and while requests are not scarce, and not at all for any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
-    :param max_poll_interval: the longest growing time between two looks.
+    :param max_poll_interval: the longest growing time between two looks; five times as long where requests are scarce.
     :param timeout: how long the job may take, from its submit to its end, deferred or not, retries included.
     :param durable: keep the request_id in Airflow's task state store (3.3 and newer), so that a retry or a clear takes
         a running job up again and does not pay for a second one.
@@ -235,6 +235,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         if policy not in get_args(AmbiguousPolicy):
             raise FalInvokeInputError(f"on_ambiguous_submit must be 'fail' or 'retry', not {policy!r}.")
         poll_interval = poll_interval_of(self.poll_interval)
+        max_poll_interval = seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL)
+        schedule = PollSchedule.of(poll_interval, max_poll_interval)
         defer_after = None if self.defer_after is None else seconds_of("defer_after", self.defer_after)
         return _Order(
             request=request,
@@ -243,9 +245,10 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             saving=saving_of(self, context),
             kept=Kept(request, self.fal_conn_id, self.output_path) if self.reuse else None,
             timeout=seconds_of("timeout", self.timeout, least=SHORTEST_POLL),
-            brief=BriefWait.of(request.model_id, defer_after, poll_interval),
+            schedule=schedule,
+            brief=BriefWait.of(request.model_id, defer_after, schedule),
             poll_interval=poll_interval,
-            max_poll_interval=seconds_of("max_poll_interval", self.max_poll_interval, least=SHORTEST_POLL),
+            max_poll_interval=max_poll_interval,
         )
 
     def _resumed(self, order: _Order, ledger: Ledger) -> _Job | None:
@@ -310,11 +313,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         look_at = job.looked_at + schedule.pause(job.looked_at - job.submitted_at)
         if self.deferrable:
             done = self.hook.wait_briefly(
-                request_id,
-                submitted_at=job.submitted_at,
-                brief=order.brief,
-                deadline=job.deadline,
-                schedule=schedule,
+                request_id, submitted_at=job.submitted_at, brief=order.brief, deadline=job.deadline
             )
             if isinstance(done, Invocation):
                 return done
@@ -401,13 +400,10 @@ class _Order:
     saving: Saving
     kept: Kept | None
     timeout: float
+    schedule: PollSchedule
     brief: BriefWait
     poll_interval: float | None
     max_poll_interval: float
-
-    @property
-    def schedule(self) -> PollSchedule:
-        return PollSchedule.of(self.poll_interval, self.max_poll_interval)
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,8 @@ def backlog(*, slots: int, in_flight: int, hours: int, **quota: int) -> tuple[Lo
         brief = protocol.wait_briefly(
             request_id,
             submitted_at=now,
-            brief=BriefWait.of(model_id, None),
+            brief=BriefWait.of(model_id, None, PollSchedule()),
             deadline=now + 3600,
-            schedule=PollSchedule(),
             account=account,
         )
         return request_id, (yield from gated(brief, account.gate))

@@ -536,9 +536,8 @@ def wait_briefly(
     call = protocol.wait_briefly(
         "r1",
         submitted_at=T0,
-        brief=brief or BriefWait(until),
+        brief=brief or BriefWait(until, schedule),
         deadline=T0 + until,
-        schedule=schedule,
         account=account,
     )
     played = play(call, script, took=took)
@@ -571,7 +570,7 @@ def test_a_brief_wait_may_look_just_at_its_end() -> None:
 
 def test_a_brief_wait_for_a_job_that_has_not_started_in_time_ends_at_once() -> None:
     """A fast model is not fast for who waits in a queue; a job that is being worked on may be done any moment."""
-    brief = BriefWait(5.0, first_look=1.5, started_by=1.0)
+    brief = BriefWait(5.0, STEADY, first_look=1.5, started_by=1.0)
     assert wait_briefly(itertools.repeat(reply(200, QUEUED)), 5.0, brief=brief).times == [1.5]
     started = reply(200, {**QUEUED, "status": "IN_PROGRESS"})
     assert wait_briefly(itertools.repeat(started), 5.0, brief=brief).times == pytest.approx([1.5, 2.3, 3.26, 4.412])

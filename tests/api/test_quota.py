@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.api.quota import Meter, Quota, Window
+from airflow_provider_falinvoke.api.quota import Quota, Window
 from tests.api.play import T0
 
 
@@ -27,12 +27,13 @@ def test_what_others_take_is_left_to_them_but_no_more_than_half() -> None:
     assert window.opens_at(0, T0 + 10, T0 + 10, others=0.16) == pytest.approx(T0 + 10 + 50 / 41)
 
 
-def test_a_meter_runs_out_at_its_rate_and_never_below_nothing() -> None:
-    meter = Meter()
-    meter.add(10, 2.0, T0)
-    assert meter.now(2.0, T0 + 3) == 4
-    meter.add(1, 2.0, T0 + 3)
-    assert (meter.now(2.0, T0 + 4), meter.now(2.0, T0 + 100)) == (3, 0)
+@pytest.mark.parametrize(
+    ("now", "used"), [(T0, 40 + 80), (T0 + 30, 40 + 40), (T0 + 60, 40), (T0 + 90, 20), (T0 + 120, 0), (T0 + 999, 0)]
+)
+def test_what_was_used_lately_counts_the_window_before_by_the_share_that_is_still_of_the_last_minute(
+    now: float, used: float
+) -> None:
+    assert Window(100, 60, T0 + 60, before=80).used(60, now) == pytest.approx(used)
 
 
 def busy(quota: Quota, *, others: int, seconds: int) -> None:
@@ -107,18 +108,29 @@ def test_a_minute_at_full_speed_is_scarce_and_passes() -> None:
     for request in range(240):
         quota.count(T0 + request / 12)
     assert quota.is_scarce(T0 + 20)
-    assert not quota.is_scarce(T0 + 60)
+    assert quota.is_scarce(T0 + 65)
+    assert not quota.is_scarce(T0 + 75)
 
 
-def test_an_hours_requests_are_saved_where_no_more_than_an_even_use_of_the_rest_is_left() -> None:
-    """The gate lets nobody get far ahead of that, and one who is let off would spend what is saved by others."""
+def test_an_hours_requests_are_saved_as_soon_as_it_is_clear_that_they_will_not_last() -> None:
     quota = Quota(250, 5000)
-    for request in range(2000):
-        quota.count(T0 + request * 600 / 2000)
-        assert not quota.is_scarce(T0 + request * 600 / 2000) or request > 1450
-    assert quota.is_scarce(T0 + 600)
-    assert quota.is_scarce(T0 + 1400)
-    assert not quota.is_scarce(T0 + 1500)
+    for request in range(1500):
+        now = T0 + request * 600 / 1500  # 150 a minute, of which 83 are an even use
+        quota.count(now)
+        assert quota.is_scarce(now) is (request >= 1123), "a tenth of the hour's ahead after 7.5 minutes"
+    assert quota.is_scarce(T0 + 700)
+    assert not quota.is_scarce(T0 + 750)
+
+
+def test_an_hour_that_follows_a_busy_one_is_busy_until_it_shows_otherwise() -> None:
+    quota = Quota(250, 5000)
+    for request in range(4800):
+        quota.count(T0 + request * 3600 / 4800)
+    for request in range(70):
+        now = T0 + 3600 + request * 10
+        quota.count(now)
+        assert quota.is_scarce(now) is (4800 * (1 - request * 10 / 3600) + request + 1 > 4000)
+    assert not quota.is_scarce(now)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 
@@ -10,6 +11,7 @@ import pytest
 from airflow_provider_falinvoke.api.schedule import (
     EARLY,
     ENOUGH,
+    FAST_SCHEDULE,
     MODELS,
     REMEMBERED,
     BriefWait,
@@ -166,18 +168,31 @@ def _looks_of(duration: float, durations: Durations) -> int:
 
 @pytest.mark.parametrize("model_id", ["fal-ai/flux/schnell", "fal-ai/fast-sdxl", "fal-ai/flux/dev"])
 def test_a_worker_sees_a_fast_model_through_unless_its_job_does_not_start(model_id: str) -> None:
-    assert BriefWait.of(model_id, None) == BriefWait(5.0, first_look=1.5, started_by=1.0)
-    assert BriefWait.of(model_id, None, poll_interval=0.5).first_look == 0
+    assert BriefWait.of(model_id, None, PollSchedule()) == BriefWait(6.0, FAST_SCHEDULE, first_look=2.2, started_by=1.0)
+    own = PollSchedule.of(0.5, 30.0)
+    assert BriefWait.of(model_id, None, own) == BriefWait(6.0, own, started_by=1.0)
 
 
 @pytest.mark.parametrize("model_id", ["fal-ai/stable-audio-25/text-to-audio", "fal-ai/some/video", "x"])
 def test_a_worker_does_not_wait_for_any_other_model(model_id: str) -> None:
-    assert BriefWait.of(model_id, None).seconds == 0
+    assert BriefWait.of(model_id, None, PollSchedule()).seconds == 0
 
 
 def test_a_worker_waits_as_long_as_it_is_told() -> None:
-    assert BriefWait.of("fal-ai/flux/schnell", 0.0).seconds == 0
-    assert BriefWait.of("x", 60.0, 2.0) == BriefWait(60.0)
+    assert BriefWait.of("fal-ai/flux/schnell", 0.0, PollSchedule()).seconds == 0
+    own = PollSchedule.of(2.0, 30.0)
+    assert BriefWait.of("x", 60.0, own) == BriefWait(60.0, own)
+
+
+def test_no_look_of_a_worker_finds_a_fast_job_much_later_than_it_was_done() -> None:
+    """By 1 s and a quarter of the job's duration, jitter apart; and all of them together are few."""
+    brief, looks = BriefWait.of("fal-ai/flux/schnell", None, PollSchedule()), [0.0]
+    age = brief.first_look
+    while age <= brief.seconds:
+        looks.append(age)
+        age += brief.schedule.pause(age, middle)
+    assert len(looks) == 4
+    assert all(later == pytest.approx(1.25 * look + 1) for look, later in itertools.pairwise(looks[1:]))
 
 
 def test_where_requests_are_scarce_a_job_is_looked_at_when_most_of_its_kind_are_done() -> None:
@@ -186,7 +201,7 @@ def test_where_requests_are_scarce_a_job_is_looked_at_when_most_of_its_kind_are_
     scarce = 10 + schedule.pause(10.0, known=known, scarce=True)
     assert sum(duration < plenty for duration in known) < 15
     assert sum(duration < scarce for duration in known) > 40
-    assert PollSchedule().pause(10.0, known=known, scarce=True) == 30.0
+    assert PollSchedule(maximum=4.0).pause(10.0, known=known, scarce=True) == 20.0
 
 
 def test_where_requests_are_scarce_there_is_no_early_look() -> None:
@@ -196,5 +211,6 @@ def test_where_requests_are_scarce_there_is_no_early_look() -> None:
 def test_where_requests_are_scarce_pauses_by_age_are_five_times_as_long() -> None:
     schedule = PollSchedule()
     assert schedule.pause(10.0, middle, scarce=True) == pytest.approx(12.5)
-    assert schedule.pause(100.0, middle, scarce=True) == 30.0
+    assert schedule.pause(100.0, middle, scarce=True) == pytest.approx(102.5)
+    assert schedule.pause(300.0, middle, scarce=True) == 150.0
     assert PollSchedule.of(5.0, 30.0).pause(10.0, middle, scarce=True) == 5.0
