@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-#: The smallest part that S3 takes, so that several on their way are little memory; a smaller file is one request.
-PART_BYTES = 5 << 20
+import fsspec.asyn  # type: ignore[import-untyped]  # no stubs
+
+#: Several on their way are to be little memory, and one as boto3 cuts them; a smaller file is one request.
+PART_BYTES = 8 << 20
 #: Parts of one file that are sent at the same time, and wait to be.
 _AT_ONCE = 2
+
+
+class _Part(io.BytesIO):
+    """The bytes of a request. A file, because botocore would copy bytes into one."""
 
 
 class S3File:
@@ -24,27 +31,25 @@ class S3File:
         self._path = path
         self._target = _target_of(fs, path)
         self._content_type = content_type
-        self._blocks: list[bytes] = []
-        self._size = 0
+        self._part = _Part()
         self._upload: dict[str, str] | None = None
         self._parts: deque[Future[dict[str, Any]]] = deque()
         self._sent: list[dict[str, Any]] = []
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="falinvoke-upload")
+        _rewind_at_each_try(fs, self._target["Bucket"])
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._blocks.append(data)
-        self._size += len(data)
-        if self._size >= PART_BYTES:
+        self._part.write(data)
+        if self._part.tell() >= PART_BYTES:
             self._send()
 
     def commit(self) -> None:
         """Put the file under its name."""
         if self._upload is None:
-            body = b"".join(self._blocks)
-            self._fs.call_s3("put_object", **self._target, ContentType=self._content_type, Body=body)
+            self._fs.call_s3("put_object", **self._target, ContentType=self._content_type, Body=self._part)
         else:
-            if self._blocks:
+            if self._part.tell():
                 self._send()
             while self._parts:
                 self._sent.append(self._parts.popleft().result())
@@ -64,13 +69,13 @@ class S3File:
             self._upload = _begin(self._fs, self._target, self._content_type)
         while len(self._parts) >= _AT_ONCE:
             self._sent.append(self._parts.popleft().result())
-        body, self._blocks, self._size = b"".join(self._blocks), [], 0
+        part, self._part = self._part, _Part()
         number = len(self._sent) + len(self._parts) + 1
-        self._parts.append(self._pool.submit(self._send_part, self._upload, number, body))
+        self._parts.append(self._pool.submit(self._send_part, self._upload, number, part))
 
-    def _send_part(self, upload: dict[str, str], number: int, body: bytes) -> dict[str, Any]:
+    def _send_part(self, upload: dict[str, str], number: int, body: _Part) -> dict[str, Any]:
         reply = self._fs.call_s3("upload_part", **upload, PartNumber=number, Body=body)
-        return {"PartNumber": number, "ETag": reply["ETag"]}
+        return {"PartNumber": number, **{name: reply[name] for name in ("ETag", "ChecksumCRC32") if name in reply}}
 
 
 def check_s3(fs: Any, path: str) -> None:
@@ -89,8 +94,35 @@ def _target_of(fs: Any, path: str) -> dict[str, str]:
 
 
 def _begin(fs: Any, target: dict[str, str], content_type: str) -> dict[str, str]:
-    reply = fs.call_s3("create_multipart_upload", **target, ContentType=content_type)
+    reply = fs.call_s3("create_multipart_upload", **target, **_checksum(fs, target["Bucket"]), ContentType=content_type)
     return {**target, "UploadId": str(reply["UploadId"])}
+
+
+def _rewind_at_each_try(fs: Any, bucket: str) -> None:
+    """Have a part sent from its beginning: s3fs tries a call again with the very part that was read to its end."""
+    events = _client(fs, bucket).meta.events
+    for operation in ("PutObject", "UploadPart"):
+        events.register(f"before-parameter-build.s3.{operation}", _rewind, unique_id=f"falinvoke-{operation}")
+
+
+def _rewind(params: dict[str, Any], **_: Any) -> None:
+    if isinstance(params.get("Body"), _Part):
+        params["Body"].seek(0)
+
+
+def _client(fs: Any, bucket: str) -> Any:
+    fs.connect()
+    return fsspec.asyn.sync(fs.loop, fs.get_s3, bucket)
+
+
+def _checksum(fs: Any, bucket: str) -> dict[str, str]:
+    """Return the checksum that botocore sends with each part, as boto3 does, so that S3 expects that and no other.
+
+    A server that knows no checksums is told of none where AWS's setting ``request_checksum_calculation`` says so.
+    """
+    config = _client(fs, bucket).meta.config
+    supported = getattr(config, "request_checksum_calculation", None) == "when_supported"
+    return {"ChecksumAlgorithm": "CRC32"} if supported else {}
 
 
 class CommittedFile:

@@ -121,7 +121,7 @@ def test_parts_are_joined_in_their_order_whenever_they_arrive(
 ) -> None:
     send, first = uploads.S3File._send_part, threading.Event()
 
-    def first_part_last(file: uploads.S3File, upload: dict[str, str], number: int, body: bytes) -> dict[str, Any]:
+    def first_part_last(file: uploads.S3File, upload: dict[str, str], number: int, body: Any) -> dict[str, Any]:
         if number == 1:
             assert first.wait(30)
         reply = send(file, upload, number, body)
@@ -136,6 +136,30 @@ def test_parts_are_joined_in_their_order_whenever_they_arrive(
         file.write(data[start : start + (1 << 20)])
     file.commit()
     assert first.is_set()
+    assert s3_server.objects() == {"made/one.bin": data}
+
+
+@pytest.mark.parametrize(("data", "call"), [(b"a small one", "PutObject"), (LARGE, "UploadPart")])
+def test_a_body_whose_reply_was_lost_is_sent_again_from_its_beginning(
+    s3_server: Bucket, data: bytes, call: str
+) -> None:
+    """s3fs tries again with the very body that it handed over before, which was read to its end by then."""
+    file: Any = Folder(s3_server.path()).new_file("one.bin", "image/png")
+    lost: list[str] = []
+
+    def lose(event_name: str, **_: Any) -> None:
+        if not lost:
+            lost.append(event_name)
+            raise TimeoutError("the reply was lost")
+
+    events = file._fs.s3.meta.events
+    events.register(f"after-call.s3.{call}", lose)
+    try:
+        file.write(data)
+        file.commit()
+    finally:
+        events.unregister(f"after-call.s3.{call}", lose)
+    assert lost == [f"after-call.s3.{call}"]
     assert s3_server.objects() == {"made/one.bin": data}
 
 
