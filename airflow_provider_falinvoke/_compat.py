@@ -6,7 +6,6 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -38,11 +37,6 @@ else:
             TaskDeferred,
         )
 
-    try:
-        from airflow.sdk.bases.decorator import determine_kwargs
-    except ImportError:  # until Airflow 3.1
-        from airflow.utils.operator_helpers import determine_kwargs
-
 __all__ = [
     "AirflowException",
     "AirflowFailException",
@@ -51,7 +45,6 @@ __all__ = [
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskDeferred",
-    "determine_kwargs",
     "find_stats",
 ]
 

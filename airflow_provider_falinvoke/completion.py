@@ -23,7 +23,6 @@ from airflow_provider_falinvoke.media import (
     find_media,
     flagged_numbers,
     refuse_flagged,
-    save_manifest,
     without_inline,
 )
 
@@ -40,7 +39,7 @@ SHORTEST_POLL = 0.05
 
 
 class SavesFiles(Protocol):
-    """The saving parameters of an operator or a sensor; see :class:`~airflow_provider_falinvoke.media.save.Saving`."""
+    """The parameters of operators and sensors that :class:`~airflow_provider_falinvoke.media.settings.Saving` has."""
 
     output_path: str | None
     file_name: str
@@ -135,7 +134,11 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "manifest": None,
         **more,
     }
-    return save_manifest(result, saving) if saving.manifest and files else result
+    if not (saving.manifest and files):
+        return result
+    from airflow_provider_falinvoke.media.save import save_manifest
+
+    return save_manifest(result, saving)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
-from airflow_provider_falinvoke.media.store import Folder
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,8 @@ class Kept:
             raise FalInvokeInputError(
                 "reuse=True needs output_path, where the files of earlier jobs lie. Nothing was sent."
             )
+        from airflow_provider_falinvoke.media.store import Folder
+
         self._folder = Folder(output_path)
         self._name = f"_reuse/{fingerprint(request.model_copy(update={'tags': None}), conn_id)}.json"
 

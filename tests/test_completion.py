@@ -16,7 +16,8 @@ from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.completion import bring_home, failing_for_good, saving_of, seconds_of
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, MediaFile, Place, Saving
+from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, Place, Saving
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from tests.support.execution import Context
 from tests.support.s3 import Bucket
 from tests.support.samples import picture

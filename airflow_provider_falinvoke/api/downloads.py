@@ -25,10 +25,14 @@ from airflow_provider_falinvoke.api.addresses import Reach, problem_of, reach_of
 from airflow_provider_falinvoke.api.drivers import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.pacing import backoff
-from airflow_provider_falinvoke.api.transfer import MediaFailedError, PassingError, Transfer
+from airflow_provider_falinvoke.api.transfer import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_SECONDS,
+    MediaFailedError,
+    PassingError,
+    Transfer,
+)
 
-DEFAULT_MAX_BYTES = 2 << 30
-DEFAULT_SECONDS = 600.0
 _REDIRECTS = 5
 #: Failures in a row; one after so many bytes more is the first of a new row.
 _TRIES, _ADVANCE = 4, 1 << 20

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import httpx
 
+#: The largest file, and the time for one with all tries, where nobody says otherwise.
+DEFAULT_MAX_BYTES, DEFAULT_SECONDS = 2 << 30, 600.0
 _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 #: What a host of media answers for good: most of all, that the URL expired.
 _GONE = frozenset(range(400, 500)) - {408, _NO_SUCH_RANGE, 425, 429}

@@ -10,7 +10,6 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from airflow.sdk.definitions.context import context_merge
 
-from airflow_provider_falinvoke._compat import determine_kwargs
 from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
 from airflow_provider_falinvoke.completion import failing_for_good
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
@@ -18,7 +17,13 @@ from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
-    from airflow.sdk.bases.decorator import TaskDecorator
+    from airflow.sdk.bases.decorator import TaskDecorator, determine_kwargs
+else:
+    # Not in _compat, which every operator imports: this import takes milliseconds.
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # until Airflow 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
 
 _REQUEST = frozenset(("model_id", "input", "tags"))
 

@@ -15,7 +15,6 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account, account_of
-from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.drivers import (
     HttpClient,
     arun,
@@ -31,12 +30,13 @@ from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_falinvoke.media import MediaFile, Saving, save_media
+from airflow_provider_falinvoke.media import Saving
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Send, T
+    from airflow_provider_falinvoke.media.manifest import MediaFile
 
 #: How long to wait for a job where the caller does not say.
 DEFAULT_TIMEOUT = 3600.0
@@ -250,11 +250,14 @@ class FalInvokeHook(BaseHook):
         """Stream the files of a completed invocation to storage. The key is not sent to the hosts they lie on.
 
         :param saving: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it (``s3://conn@bucket/key``), or all
-            settings; see :class:`~airflow_provider_falinvoke.media.save.Saving`.
+            settings; see :class:`~airflow_provider_falinvoke.media.settings.Saving`.
         :return: what was saved, each file whole and described.
         :raises FalInvokeMediaError: there are no files, or one could not be brought home.
         :raises FalInvokeFlaggedError: some are flagged, and the settings say to fail then.
         """
+        from airflow_provider_falinvoke.api.downloads import Downloader
+        from airflow_provider_falinvoke.media.save import save_media
+
         self._load_certificates(self.endpoint)
         settings = Saving(saving) if isinstance(saving, str) else saving
         downloader = Downloader(self.endpoint, max_bytes=settings.max_file_size, seconds=settings.download_timeout)

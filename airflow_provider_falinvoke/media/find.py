@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,3 +106,8 @@ def without_inline(value: Any, *, depth: int = _DEPTH) -> Any:
     if isinstance(value, str) and any(len(run[0]) >= _ENCODED for run in _RUN.finditer(value)):
         return f"<inline data, {len(value)} characters>"
     return value
+
+
+def flagged_numbers(found: Sequence[Media]) -> list[int]:
+    """Return which files of an output are flagged, from 1."""
+    return [number for number, media in enumerate(found, start=1) if media.flagged]

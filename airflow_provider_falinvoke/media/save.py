@@ -7,94 +7,29 @@ import binascii
 import json
 import logging
 import re
-from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from airflow_provider_falinvoke.api.downloads import DEFAULT_MAX_BYTES, DEFAULT_SECONDS, Downloader
+from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.models import Invocation
-from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
-from airflow_provider_falinvoke.exceptions import (
-    FalInvokeFlaggedError,
-    FalInvokeMediaError,
-    FalInvokeMediaGoneError,
-)
+from airflow_provider_falinvoke.exceptions import FalInvokeMediaError, FalInvokeMediaGoneError
 from airflow_provider_falinvoke.media.find import Media, find_media
 from airflow_provider_falinvoke.media.intake import Intake
 from airflow_provider_falinvoke.media.manifest import MediaFile
-from airflow_provider_falinvoke.media.naming import FileName, Place
+from airflow_provider_falinvoke.media.settings import Saving, advice_by_hand, refuse_flagged
 from airflow_provider_falinvoke.media.store import Folder
 
 log = logging.getLogger(__name__)
 
-FlagPolicy = Literal["keep", "fail", "skip"]
 #: Files of one job that are fetched at the same time.
 _AT_ONCE = 4
 _FROM_URLS = bytes.maketrans(b"-_", b"+/")
-
-
-@dataclass(frozen=True)
-class Saving:
-    """Where and how files are kept; what operators, sensors and the hook have in common.
-
-    :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None leaves the files where they
-        are.
-    :param file_name: how they are named in it.
-    :param place: where in Airflow they come from, for their names.
-    :param manifest: whether to write the result beside them, as JSON.
-    :param max_file_size: bytes; a larger file is refused.
-    :param download_timeout: seconds for one file, all tries together.
-    :param on_flagged: what to do about files that the model's safety checker flagged: ``keep`` them like others,
-        ``fail`` and save none, or ``skip`` them alone.
-    """
-
-    output_path: str | None = None
-    file_name: FileName = field(default_factory=FileName)
-    place: Place = field(default_factory=Place)
-    manifest: bool = False
-    max_file_size: int = DEFAULT_MAX_BYTES
-    download_timeout: float = DEFAULT_SECONDS
-    on_flagged: FlagPolicy = "keep"
-
-    def check_folder(self) -> None:
-        """Make sure that files can be kept, before a job is paid.
-
-        :raises FalInvokeMediaError: they cannot.
-        """
-        if not self.output_path:
-            return
-        try:
-            Folder(self.output_path).check()
-        except Exception as error:  # each storage has errors of its own
-            raise FalInvokeMediaError(
-                f"output_path {self.output_path} cannot be written to: {error}. Nothing was submitted, and nothing is "
-                "paid."
-            ) from error
-
-
-def flagged_numbers(found: Sequence[Media]) -> list[int]:
-    """Return which files of an output are flagged, from 1."""
-    return [number for number, media in enumerate(found, start=1) if media.flagged]
-
-
-def refuse_flagged(invocation: Invocation, found: Sequence[Media], policy: FlagPolicy) -> None:
-    """Do nothing unless flagged files are to end the task.
-
-    :raises FalInvokeFlaggedError: there are some, and ``policy`` is ``fail``.
-    """
-    if policy == "fail" and (flagged := flagged_numbers(found)):
-        numbers = ", ".join(map(str, flagged))
-        raise FalInvokeFlaggedError(
-            f"The job is completed and paid, but the model's safety checker flagged its files {numbers} (of "
-            f"{len(found)}) and on_flagged is 'fail': none was saved. {_by_hand(invocation)}",
-            request_id=invocation.request_id,
-        )
 
 
 def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -> list[MediaFile]:
@@ -104,7 +39,7 @@ def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -
         keys = sorted(invocation.output) if isinstance(invocation.output, dict) else type(invocation.output).__name__
         raise FalInvokeMediaGoneError(
             f"The job is completed and paid, but its output names no file; it holds: {keys}. To look at it: "
-            f"{_by_hand(invocation)}",
+            f"{advice_by_hand(invocation)}",
             request_id=invocation.request_id,
         )
     refuse_flagged(invocation, found, saving.on_flagged)
@@ -116,7 +51,7 @@ def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -
     try:
         return _save_all(wanted, invocation, saving, downloader)
     except Exception as error:  # each storage has errors of its own, and the job is paid whatever they are
-        kind, advice = FalInvokeMediaError, _by_hand(invocation)
+        kind, advice = FalInvokeMediaError, advice_by_hand(invocation)
         if isinstance(error, MediaFailedError) and error.gone:
             kind, advice = FalInvokeMediaGoneError, "A retry asks for new URLs; clearing the task pays for a new job."
         raised = kind(
@@ -223,7 +158,3 @@ def _decode(uri: str, intake: Intake, max_bytes: int) -> None:
     if len(data) > max_bytes:
         raise MediaFailedError(f"it is larger than {max_bytes} bytes (max_file_size)", lasting=True)
     intake.write(data)
-
-
-def _by_hand(invocation: Invocation) -> str:
-    return by_hand(invocation.request_id) if invocation.request_id else "The API gave no request_id to ask by."

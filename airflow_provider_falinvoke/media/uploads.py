@@ -8,8 +8,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import fsspec.asyn  # type: ignore[import-untyped]  # no stubs
-
 #: Several on their way are to be little memory, and one as boto3 cuts them; a smaller file is one request.
 PART_BYTES = 8 << 20
 #: Parts of one file that are sent at the same time, and wait to be.
@@ -111,6 +109,8 @@ def _rewind(params: dict[str, Any], **_: Any) -> None:
 
 
 def _client(fs: Any, bucket: str) -> Any:
+    import fsspec.asyn  # type: ignore[import-untyped]  # no stubs
+
     fs.connect()
     return fsspec.asyn.sync(fs.loop, fs.get_s3, bucket)
 

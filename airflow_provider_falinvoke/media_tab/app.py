@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Path, Query, Reques
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.media_tab.found import Found, TaskInstanceKey, find
 from airflow_provider_falinvoke.media_tab.lines import last_page, line_at, page_at, starts_line
 from airflow_provider_falinvoke.media_tab.page import Entry, Turns, render

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.media_tab.results import Job
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_falinvoke.batch.result import MANIFEST
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 
 #: A batch's manifest is told from a single job's by its name.
 _LINES = f"/{MANIFEST}"

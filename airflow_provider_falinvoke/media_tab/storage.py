@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.media.recognise import HEAD_BYTES, recognise
 from airflow_provider_falinvoke.media_tab.ranges import Span
 

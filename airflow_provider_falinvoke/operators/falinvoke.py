@@ -45,7 +45,6 @@ from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
 from airflow_provider_falinvoke.reuse import Kept
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -203,6 +202,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
+        from airflow_provider_falinvoke.triggers.falinvoke import read_event, story_of
+
         self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
@@ -318,6 +319,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             if isinstance(done, Invocation):
                 return done
             look_at = done
+            # Not with every DAG file that is parsed: Airflow's base class of a trigger takes some 8 ms to import.
+            from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, safe_first_look_at
+
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:

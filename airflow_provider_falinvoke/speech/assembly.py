@@ -12,7 +12,7 @@ from functools import partial
 from typing import IO, Any
 
 from airflow_provider_falinvoke.batch.storage import Folder
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.speech.joining import Kind, Sound, common_kind, join, measure
 from airflow_provider_falinvoke.speech.subtitles import cues, srt, vtt
 from airflow_provider_falinvoke.speech.timings import Word, read_timings, together

@@ -32,7 +32,8 @@ def _ours(path: str) -> Callable[[str], object]:
     from airflow_provider_falinvoke.api.downloads import Downloader
     from airflow_provider_falinvoke.api.endpoint import Endpoint
     from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
-    from airflow_provider_falinvoke.media import Saving, save_media
+    from airflow_provider_falinvoke.media import Saving
+    from airflow_provider_falinvoke.media.save import save_media
 
     endpoint = Endpoint.of("bench", host="http://127.0.0.1", key="some-key")
 

@@ -25,7 +25,8 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeMediaGoneError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.media import FileName, MediaFile, Place, Saving, find_media
+from airflow_provider_falinvoke.media import FileName, Place, Saving, find_media
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from tests.api.server import Handler, Script, answer, serving
 from tests.support.s3 import Bucket
 from tests.support.samples import flac, mp3, mp4, picture, wav

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_falinvoke import exceptions
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.emulator import Emulator, Fault
-from airflow_provider_falinvoke.media import MediaFile
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from tests.support.dags import Ran, run_tasks

@@ -1,0 +1,76 @@
+"""How files are kept, as a task says it. Imported with every DAG file, so without what only a job's end needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.transfer import DEFAULT_MAX_BYTES, DEFAULT_SECONDS
+from airflow_provider_falinvoke.exceptions import FalInvokeFlaggedError, FalInvokeMediaError
+from airflow_provider_falinvoke.media.find import Media, flagged_numbers
+from airflow_provider_falinvoke.media.naming import FileName, Place
+
+FlagPolicy = Literal["keep", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where and how files are kept; what operators, sensors and the hook have in common.
+
+    :param output_path: a folder, as :class:`~airflow.sdk.ObjectStoragePath` takes it; None leaves the files where they
+        are.
+    :param file_name: how they are named in it.
+    :param place: where in Airflow they come from, for their names.
+    :param manifest: whether to write the result beside them, as JSON.
+    :param max_file_size: bytes; a larger file is refused.
+    :param download_timeout: seconds for one file, all tries together.
+    :param on_flagged: what to do about files that the model's safety checker flagged: ``keep`` them like others,
+        ``fail`` and save none, or ``skip`` them alone.
+    """
+
+    output_path: str | None = None
+    file_name: FileName = field(default_factory=FileName)
+    place: Place = field(default_factory=Place)
+    manifest: bool = False
+    max_file_size: int = DEFAULT_MAX_BYTES
+    download_timeout: float = DEFAULT_SECONDS
+    on_flagged: FlagPolicy = "keep"
+
+    def check_folder(self) -> None:
+        """Make sure that files can be kept, before a job is paid.
+
+        :raises FalInvokeMediaError: they cannot.
+        """
+        if not self.output_path:
+            return
+        from airflow_provider_falinvoke.media.store import Folder
+
+        try:
+            Folder(self.output_path).check()
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeMediaError(
+                f"output_path {self.output_path} cannot be written to: {error}. Nothing was submitted, and nothing is "
+                "paid."
+            ) from error
+
+
+def refuse_flagged(invocation: Invocation, found: Sequence[Media], policy: FlagPolicy) -> None:
+    """Do nothing unless flagged files are to end the task.
+
+    :raises FalInvokeFlaggedError: there are some, and ``policy`` is ``fail``.
+    """
+    if policy == "fail" and (flagged := flagged_numbers(found)):
+        numbers = ", ".join(map(str, flagged))
+        raise FalInvokeFlaggedError(
+            f"The job is completed and paid, but the model's safety checker flagged its files {numbers} (of "
+            f"{len(found)}) and on_flagged is 'fail': none was saved. {advice_by_hand(invocation)}",
+            request_id=invocation.request_id,
+        )
+
+
+def advice_by_hand(invocation: Invocation) -> str:
+    """Return how to ask for a job by hand."""
+    return by_hand(invocation.request_id) if invocation.request_id else "The API gave no request_id to ask by."
