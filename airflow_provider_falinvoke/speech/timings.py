@@ -94,7 +94,7 @@ def _alignment(value: dict[str, Any]) -> list[Word] | None:
     if not all(isinstance(one, list) for one in lists):
         return None
     texts, starts, ends = lists
-    return _timed(texts, starts, ends) if len(texts) == len(starts) == len(ends) else None  # type: ignore[arg-type]
+    return _timed(texts, starts, ends) if len(texts) == len(starts) == len(ends) else None  # type: ignore[arg-type]  # all are lists, see above
 
 
 def _timed(texts: Sequence[Any], starts: Sequence[Any], ends: Sequence[Any]) -> list[Word] | None:

@@ -171,8 +171,8 @@ def test_failed_and_unknown_jobs_and_those_past_their_deadline_end_each_for_itse
     late = late._replace(deadline=time.time() + 0.2)
     unknown = Job("6590784a-ce47-4556-9ff4-53baff2693fb", 0.0, time.time() + 60, 0.0)
     ended = {one.request_id: one for one in wait([failed, fine, late, unknown]).ended}
-    assert ended[failed.request_id].invocation.status is InvocationStatus.FAILED  # type: ignore[union-attr]
-    assert ended[fine.request_id].invocation.status is InvocationStatus.COMPLETED  # type: ignore[union-attr]
+    assert ended[failed.request_id].invocation.status is InvocationStatus.FAILED  # type: ignore[union-attr]  # an error would fail here
+    assert ended[fine.request_id].invocation.status is InvocationStatus.COMPLETED  # type: ignore[union-attr]  # an error would fail here
     assert isinstance(ended[late.request_id].error, FalInvokeTimeoutError)
     assert isinstance(ended[unknown.request_id].error, FalInvokeNotFoundError)
 

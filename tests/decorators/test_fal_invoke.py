@@ -209,7 +209,7 @@ def test_the_request_comes_back_from_a_deferral(emulator: Emulator, monkeypatch:
 
     event = {"status": "completed", "request_id": kept["request_id"]}
     second.hook.wait(kept["request_id"], schedule=PollSchedule.of(0.05, 1))
-    result = second.resume_execution("execute_complete", {**kept, "event": event}, context)  # type: ignore[arg-type]
+    result = second.resume_execution("execute_complete", {**kept, "event": event}, context)  # type: ignore[arg-type]  # a test's context
     assert result["estimated_cost"] == 1.0
     assert {"model_id": second.model_id, "input": second.input, "tags": second.tags} == request
     assert len(emulator.posts()) == 1

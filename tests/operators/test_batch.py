@@ -571,7 +571,7 @@ def test_where_airflow_ends_the_wait_the_jobs_are_looked_at_once_more(
 
     monkeypatch.setattr(BaseOperator, "resume_execution", fails)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]
+        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]  # no more of a context is used
     assert run.phases()[:3] == ["done"] * 3
     assert len(emulator.gets()) == 3
     assert run.resume(deferred.value)["done"] == 6
@@ -590,7 +590,7 @@ def test_where_airflow_ends_the_wait_and_nothing_ended_the_task_fails_and_the_jo
 
     monkeypatch.setattr(BaseOperator, "resume_execution", fails)
     with pytest.raises(FalInvokeTimeoutError, match=r"3 jobs.*they are paid; a retry takes them up"):
-        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]
+        operator.resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]  # no more of a context is used
     assert run.phases() == ["submitted"] * 3
     assert len(emulator.gets()) == 3
 

@@ -160,7 +160,7 @@ def test_a_long_text_of_a_template_is_found_before_anything_is_sent(emulator: Em
     operator = Speech(tmp_path, text="{{ text }}", output_path=None).operator()
     operator.input = {"text": TEXT}  # as rendering does
     with pytest.raises(AirflowFailException, match="needs output_path"):
-        operator.first_wave({"ti": Speech(tmp_path).ti})  # type: ignore[typeddict-item]
+        operator.first_wave({"ti": Speech(tmp_path).ti})  # type: ignore[typeddict-item]  # no more of a context is used
     assert emulator.requests == []
 
 
@@ -193,7 +193,7 @@ def test_where_airflow_ends_the_wait_the_parts_are_looked_at_once_more(
     from tests.support.batches import call
 
     run = Speech(tmp_path)
-    run.ti.xcom_pull = lambda **_: None  # type: ignore[attr-defined]
+    run.ti.xcom_pull = lambda **_: None  # type: ignore[attr-defined]  # a stand-in that loses it
     with pytest.raises(TaskDeferred):
         call(run.operator(), "execute", run.ti)
     while any(job.status != "COMPLETED" for job in emulator.jobs.values()):
@@ -203,6 +203,6 @@ def test_where_airflow_ends_the_wait_the_parts_are_looked_at_once_more(
         raise TaskDeferralError("Trigger failure")
 
     monkeypatch.setattr(BaseOperator, "resume_execution", fails)
-    result = run.operator().resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]
+    result = run.operator().resume_execution("next_wave", None, {"ti": run.ti})  # type: ignore[typeddict-item]  # no more of a context is used
     assert len(result["files"]) == 1
     assert sorted(said(emulator)) == sorted(PARTS)
