@@ -12,7 +12,7 @@ event loop with all the others. Defaults throughout. What is not there is Airflo
 the emulator's clock, all by one factor from one origin: 6 for the first part, 12 for the second, 15 for the third. Not
 scaled: sockets and CPU, so a reply of 3 ms costs 36 ms of a clock that runs 12 times as fast, and a process that takes
 80 ms to fork takes 1 s; that can only add delay. (At 30 the forking of two cores is the limit, and not the quota.)
-[Requests a job](#requests-a-job) runs one case both ways.
+[Requests a job](#requests-a-job) is measured by the true clock.
 
 1. *1,000 jobs at once*, in a fresh hour.
 2. *An hour in steady state*: a backlog that never ends, 100 jobs in flight at a time; counted are the jobs found done

@@ -1,15 +1,13 @@
 """Requests a job.
 
 500 jobs, 50 at a time, and a quota that is not the bottleneck (60,000 requests a minute, enforced). The mix of jobs and
-the way they go are those of [jobs an hour](#jobs-an-hour-under-the-published-quota), the clock runs 8 times as fast.
+the way they go are those of [jobs an hour](#jobs-an-hour-under-the-published-quota), but the clock is the true one: 8
+times as fast, the forking of 50 processes on two cores made a fifth of all jobs look late, and one in thirty was.
 Counted is every request, the submit included; the delay is the time from a job's end to the moment its task knows,
 whether that was on the worker or in the triggerer.
 
 The target for the delay is `95 % of the jobs within 25 % of their duration + 1 s`, so the figure is the 95th
 percentile of `(delay - 1 s) / duration`. Beside it stand fixed pauses in the same trigger.
-
-*The scaling checked*: 100 of these jobs, 50 at a time, once with a clock that runs 8 times as fast and once with the
-true one.
 """
 
 from __future__ import annotations
@@ -22,42 +20,35 @@ from benchmarks.support.load import FAMILIES, Load, Run, mean, mixed_jobs, perce
 from benchmarks.support.report import Plot, Report, parser
 
 EXTRA = {"requests_per_minute": 60_000, "requests_per_hour": 3_600_000}
-FACTOR = 8.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, and return 0 where the targets are met."""
     options = parser(__doc__)
     options.add_argument("--jobs", type=int, default=500)
-    options.add_argument("--parts", nargs="*", type=int, default=[1, 2, 3])
+    options.add_argument("--parts", nargs="*", type=int, default=[1, 2])
     given = options.parse_args(argv)
     report = Report(__name__, __doc__, save=not given.no_save)
-    if 1 in given.parts:
-        runs = {"ours": _run(given.jobs, FACTOR)}
-        if 2 in given.parts:
-            runs |= {f"ours, fixed {pause:g} s": _run(given.jobs, FACTOR, pause) for pause in (2.0, 5.0)}
-        _tell(report, runs)
-    if 3 in given.parts:
-        checked = {"8 times as fast": _run(100, FACTOR), "the true clock": _run(100, 1.0)}
-        report.table("The scaling checked: 100 jobs", _HEAD, [_row(name, found) for name, found in checked.items()])
+    runs = {"ours": _run(given.jobs)}
+    if 2 in given.parts:
+        runs |= {f"ours, fixed {pause:g} s": _run(given.jobs, pause) for pause in (2.0, 5.0)}
+    _tell(report, runs)
     return report.finish()
 
 
-def _run(count: int, factor: float, interval: float | None = None) -> Run:
+def _run(count: int, interval: float | None = None) -> Run:
     load = Load(
         mixed_jobs(count),
         in_flight=50,
         slots=50,
-        factor=factor,
+        factor=1.0,
         per_minute=EXTRA["requests_per_minute"],
         per_hour=EXTRA["requests_per_hour"],
         interval=interval,
         extra=EXTRA,
     )
     found = run("ours", load)
-    print(
-        f"{count} jobs at {factor:g} times: {found.requests_a_job:.2f} requests, {found.real_seconds:.0f} s", flush=True
-    )
+    print(f"{count} jobs: {found.requests_a_job:.2f} requests, {found.real_seconds:.0f} s", flush=True)
     return found
 
 

@@ -8,8 +8,8 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-#: Several on their way are to be little memory, and one as boto3 cuts them; a smaller file is one request.
-PART_BYTES = 8 << 20
+#: Three of them, two on their way and one that fills, are little memory; a smaller file is one request.
+PART_BYTES = 6 << 20
 #: Parts of one file that are sent at the same time, and wait to be.
 _AT_ONCE = 2
 

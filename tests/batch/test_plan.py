@@ -67,7 +67,7 @@ def test_only_stop_lets_one_failure_keep_the_others_from_being_submitted() -> No
 
 def following(standing: dict[str, int], **changes: object) -> tuple[bool, bool, bool, float]:
     given = {"submits": True, "blocked": False, "blocked_since": None, "cut": False, "now": 1000.0, **changes}
-    return tuple(after_wave(tally(**standing), 5, **given))  # type: ignore[arg-type,return-value]
+    return tuple(after_wave(tally(**standing), 5, **given))  # type: ignore[arg-type,return-value]  # rows of a table
 
 
 def test_a_wave_follows_at_once_where_jobs_ended_within_it() -> None:
