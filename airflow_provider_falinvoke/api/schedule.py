@@ -122,6 +122,11 @@ class PollSchedule:
         return plain * (1 + self.jitter * (2 * rng() - 1))
 
 
+#: A worker sees one job and cannot learn, so its looks are few: none after the first finds a fast job later than by 1 s
+#: and a quarter of its duration.
+FAST_SCHEDULE = PollSchedule(initial=1.0, growth=0.25, jitter=0.05)
+
+
 class BriefWait(NamedTuple):
     """How long a worker waits for a job itself, in seconds from its submit.
 
@@ -153,11 +158,6 @@ class BriefWait(NamedTuple):
         if not schedule.learns:
             return cls(6.0, schedule, started_by=1.0)
         return cls(6.0, FAST_SCHEDULE, first_look=2.2, started_by=1.0)
-
-
-#: A worker cannot learn and each of its looks is one of few: none finds a fast job later than by 1 s and a quarter of
-#: its duration.
-FAST_SCHEDULE = PollSchedule(initial=1.0, growth=0.25, jitter=0.05)
 
 
 def _worth_a_look_at(durations: Sequence[float], worth: float) -> float:
