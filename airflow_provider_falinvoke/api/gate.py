@@ -66,6 +66,11 @@ class Gate:
             waits = bool(self._queue) and now - self._queue[0][0] > SCARCE_WAIT
             return waits or now < self._closed_until or self._quota.is_scarce(now)
 
+    def used_up_until(self, now: float) -> float:
+        """Return when the minute ends of whose requests hardly any is left; ``now`` where there is none."""
+        with self._lock:
+            return self._quota.used_up_until(now)
+
     def turn(self, due: float) -> Turn:
         """Return a place in the queue.
 

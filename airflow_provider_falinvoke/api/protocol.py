@@ -177,13 +177,17 @@ def wait_briefly(
 
     :param brief: how long that is, and when it looks.
     :param deadline: the last moment for a look in any case, in epoch seconds.
-    :param account: what is known of the account; where its requests are scarce there is no brief wait.
+    :param account: what is known of the account; where its requests are scarce there is no brief wait, and where a
+        minute's are all but used up the worker submits nothing more in it.
     :return: the completed invocation; or, as soon as there is nothing to wait for, when to look next, in epoch seconds.
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeAPIError: the API refused to tell, as in :func:`wait`.
     """
     now, seen, until = submitted_at, None, min(submitted_at + brief.seconds, deadline)
     if account is not None and account.gate.is_scarce(begun := (yield NOW).at):
+        # The process that comes next in this worker slot knows nothing: it would meet a 429, and wait as long.
+        if (used_up_until := account.gate.used_up_until(begun)) > begun:
+            begun = (yield Pause(min(used_up_until, deadline))).at
         return account.look_at(brief.schedule, None, submitted_at, begun)
     look_at = max(now + brief.schedule.pause(0), submitted_at + brief.first_look)
     while look_at <= until:

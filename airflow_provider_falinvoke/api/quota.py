@@ -32,6 +32,8 @@ _MINUTE, _HOUR = 60.0, 3600.0
 BUSY = 0.8
 #: or when the hour's are used faster than evenly, by this share of them.
 AHEAD = 0.1
+#: A minute's requests are all but used up where no more than this share is left besides the reserve.
+LAST = 0.1
 _HEADERS = tuple(
     (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}", f"{prefix}reset{suffix}")
     for prefix, suffix in (("ratelimit-", ""), ("x-ratelimit-", "-requests"))
@@ -125,6 +127,11 @@ class Quota:
             now < one.resets_at and one.left < one.limit * min(FREE, _share(one, _length(one, now), now))
             for one in self._told.values()
         )
+
+    def used_up_until(self, now: float) -> float:
+        """Return when the minute ends of whose requests hardly any is left; ``now`` where there is none."""
+        minutes = (one for one in self._told.values() if now < one.resets_at <= now + _MINUTE)
+        return max((one.resets_at for one in minutes if one.left < LAST * one.limit), default=now)
 
     def count(self, now: float) -> None:
         """Count a request that is sent now."""

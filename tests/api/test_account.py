@@ -155,7 +155,7 @@ def test_an_hour_of_jobs_stays_within_the_quota_of_the_hour() -> None:
     assert sum(map(len, found)) == 300
 
 
-def backlog(*, slots: int, in_flight: int, hours: int, **quota: int) -> tuple[Load, list[Found]]:
+def backlog(*, slots: int, in_flight: int, hours: float, **quota: int) -> tuple[Load, list[Found]]:
     """Work on jobs without end as a deployment does: each submitted by a worker process of its own, all awaited by one.
 
     :param slots: worker processes at a time.
@@ -216,6 +216,13 @@ def test_a_backlog_without_end_gets_nearly_all_the_jobs_that_its_quota_allows() 
     assert len(later) / 2 >= 0.85 * 250
     assert len(sent) / len(later) <= 2.4
     assert [at for at in load.rejections if at >= 3600] == []
+
+
+def test_a_thousand_tasks_whose_worker_processes_know_nothing_meet_no_429() -> None:
+    """Sixteen slots with a new process for each job: what one of them heard of the quota ends with it."""
+    load, found = backlog(slots=16, in_flight=1000, hours=0.25)
+    assert load.rejections == []
+    assert len(found) / 0.25 >= 0.85 * 2500
 
 
 def test_what_is_known_of_an_account_is_the_same_for_all_who_use_its_connection() -> None:

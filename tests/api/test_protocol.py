@@ -582,6 +582,27 @@ def test_there_is_no_brief_wait_where_requests_are_scarce() -> None:
     assert played.result == pytest.approx(T0 + 2.5)
 
 
+@pytest.mark.parametrize(
+    ("left", "resets_in", "waited"), [(30, 40, 40.0), (30, 120, 0.0), (60, 40, 0.0), (30, 1000, 0.0)]
+)
+def test_a_worker_stays_until_a_used_up_minute_ends_so_that_the_next_in_its_slot_meets_no_429(
+    left: int, resets_in: float, waited: float
+) -> None:
+    account = Account()
+    headers = {"ratelimit-limit": "250", "ratelimit-remaining": str(left), "ratelimit-reset": str(T0 + resets_in)}
+    account.gate.hear(Reply(200, headers, b"", T0))
+    played = wait_briefly([], 600.0, brief=BriefWait(0.0, STEADY), account=account)
+    assert played.sends == []
+    assert played.now == T0 + waited
+
+
+def test_but_no_longer_than_until_the_jobs_deadline() -> None:
+    account = Account()
+    headers = {"ratelimit-limit": "250", "ratelimit-remaining": "12", "ratelimit-reset": str(T0 + 40)}
+    account.gate.hear(Reply(200, headers, b"", T0))
+    assert wait_briefly([], 5.0, account=account).now == T0 + 5
+
+
 @passing
 def test_a_brief_wait_gives_up_an_api_that_cannot_be_asked(answer: Answer) -> None:
     played = wait_briefly([answer], until=60.0)
