@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from airflow_provider_falinvoke.api import drivers
@@ -30,7 +29,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     drivers.polling_transport()
     drivers.ssl_context(None)
     if request.param == "httpx alone":
-        plain = drivers.PollingTransport(httpx.AsyncClient, lambda _: None)
+        plain = drivers.PollingTransport(drivers.PollingClient, lambda _: None)
         for one in (drivers, module):
             monkeypatch.setattr(one, "polling_transport", lambda: plain)
 
@@ -413,3 +412,14 @@ def test_a_call_that_is_cancelled_in_flight_leaves_nothing_behind(emulator: Emul
     watched(main)
     gc.collect()
     assert held() == 0
+
+
+def test_no_cookie_is_kept() -> None:
+    async def main(url: str) -> None:
+        async with opened(Connection(url=url), StepClock()) as line:
+            for name in ("r1", "r2"):
+                assert await status(line, f"/v1/async-invoke/{name}") == 200
+
+    with serving(answer(200, Set_Cookie="session=secret; Path=/"), answer(200)) as host:
+        watched(lambda: main(host.base_url))
+    assert [request.headers.get("cookie") for request in host.requests] == [None, None]
