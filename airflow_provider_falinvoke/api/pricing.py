@@ -49,7 +49,7 @@ class Price(BaseModel):
         return self
 
 
-_PRICES = TypeAdapter(dict[str, Price])
+_PRICES = TypeAdapter(dict[str, Price], config=ConfigDict(defer_build=True))
 
 
 def read_prices(prices: Any) -> dict[str, Price]:
