@@ -247,8 +247,11 @@ def _look(
         request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
     )
     if seen is None or (seen.status, seen.raw_status) != (invocation.status, invocation.raw_status):
+        # What is still pending at the first look is no news, and a line of the log may cost a triggerer that takes up a
+        # thousand jobs at once its life: see FalInvokeTrigger.run.
+        level = logging.INFO if seen is not None or invocation.status.ended else logging.DEBUG
         age = now - submitted_at
-        log.info("Invocation %s is %s, %.1f s after the submit", request_id, invocation.status.value, age)
+        log.log(level, "Invocation %s is %s, %.1f s after the submit", request_id, invocation.status.value, age)
         if invocation.status is InvocationStatus.UNKNOWN:
             log.warning(
                 "Invocation %s has the status %r, which this version does not know. It is taken as pending.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -79,7 +80,8 @@ class FalInvokeBatchTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
-        self.log.info("Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
+        # In a thread, as in FalInvokeTrigger.run.
+        await asyncio.to_thread(self.log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
         wait = Wait(
             FalInvokeHook(self.fal_conn_id),
             self.jobs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -84,11 +85,13 @@ class FalInvokeTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
-        # Before all else, because an error must not fire sooner either: see safe_first_look_at. Nor is there a line
-        # in the log before: at its start a triggerer is handed up to a thousand triggers in one message, and one that
-        # writes so many lines meanwhile can wait for its supervisor while that waits for it.
+        # Before all else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
-        self.log.info(
+        # In a thread: a triggerer that starts is handed a thousand triggers in one message, and its supervisor does not
+        # read the log until that is read. Lines that fill the log's pipe meanwhile would stop the event loop, which
+        # then never reads the message (seen with 2,000 triggers on 3.3.2: both waited for each other for ever).
+        await asyncio.to_thread(
+            self.log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
             self.request_id,
             _of(self.model_id),

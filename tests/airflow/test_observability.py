@@ -80,7 +80,6 @@ def test_a_deferred_jobs_log_tells_its_story_in_order(told: Told) -> None:
     in_order(
         told.log(told.plain),
         f"Submitted {model_id} as {request_id}",
-        f"Invocation {request_id} is QUEUED",
         "Deferring, ",
         f"Waiting for the job {request_id} of {model_id}, submitted ",
         f"Invocation {request_id} is COMPLETED",

@@ -466,7 +466,6 @@ def test_a_change_of_state_is_logged_and_a_poll_is_not(caplog: pytest.LogCapture
     pending = {**QUEUED, "status": "IN_PROGRESS"}
     wait([*[reply(200, QUEUED)] * 3, *[reply(200, pending)] * 5, reply(200, DONE)])
     assert [(record.levelname, record.getMessage().split(",")[0]) for record in caplog.records] == [
-        ("INFO", "Invocation r1 is QUEUED"),
         ("INFO", "Invocation r1 is IN_PROGRESS"),
         ("INFO", "Invocation r1 is COMPLETED"),
     ]

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -398,3 +399,44 @@ def test_an_output_nested_too_deeply_for_an_event_is_left_to_the_worker() -> Non
         output = [output]
     invocation = Invocation(request_id="job-1", status=InvocationStatus.COMPLETED, output=output)
     assert module.completed_event("job-1", invocation)["invocation"] is None
+
+
+def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A triggerer's supervisor reads no line of the log before its own message has been read, by that very loop."""
+    read, waited = threading.Event(), []
+
+    class Unread(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waited.append(read.wait(2.0))
+
+    one = trigger(submitted(SLOW), wait=60.0)
+    monkeypatch.setattr(type(one), "log", logging.getLogger("airflow_provider_falinvoke.test"))
+
+    async def main() -> None:
+        running = asyncio.ensure_future(events_of(one))
+        await asyncio.sleep(0.1)
+        read.set()  # now it looks
+        await asyncio.sleep(0.5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    package, handler = logging.getLogger("airflow_provider_falinvoke"), Unread(logging.INFO)
+    package.addHandler(handler)
+    try:
+        asyncio.run(main())
+    finally:
+        package.removeHandler(handler)
+    assert emulator.requests[-1].route == "get"
+    assert waited == [True], "a line was written on the event loop, and waited for what only the loop could bring about"
+
+
+def test_a_job_that_is_still_pending_at_the_first_look_is_no_line_of_the_log(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a thousand lines at once where a triggerer takes up a thousand jobs, and tells nothing new."""
+    one = trigger(submitted(SLOW), wait=0.5)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    event_of(one)
+    assert [record.getMessage() for record in caplog.records if "Invocation" in record.getMessage()] == []
