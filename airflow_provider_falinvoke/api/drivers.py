@@ -185,7 +185,7 @@ class _NoCookies(httpx.Cookies):
 
 
 class PollingClient(httpx.AsyncClient):
-    """A client that keeps no cookies, which saves 6 % of a poll's CPU."""
+    """A client of which httpx keeps no cookies: to look for them took 6 % of a poll's CPU in a profile."""
 
     cookies = _NoCookies()  # type: ignore[override]  # nobody sets them
 
@@ -205,7 +205,7 @@ class PollingTransport(NamedTuple):
 def polling_transport() -> PollingTransport:
     """Return aiohttp's parser and sockets behind httpx's interface, where they are installed (the extra ``aiohttp``).
 
-    They take a third of the CPU. Call it in a thread first: the import takes some 300 ms.
+    They take some 60 % of the CPU. Call it in a thread first: the import takes some 300 ms.
     """
     try:
         import aiohttp
