@@ -24,7 +24,7 @@ ASK_AGAIN, ASK_AGAIN_EACH = 0.05, 0.005
 #: A minute's requests take so many seconds at the fastest: a hundred jobs that fall due at one moment are no burst.
 FASTEST_MINUTE = 5.0
 _TICK = 0.001
-#: Where the first in the queue is due for so many seconds, a look that is not needed keeps another job waiting.
+#: Where the quota lets a request wait longer than so many seconds, a look that is not needed keeps another job waiting.
 SCARCE_WAIT = 2.0
 #: Whoever waits asks again after so many seconds: a new key may have changed everything.
 LONGEST_WAIT = 30.0
@@ -61,10 +61,13 @@ class Gate:
             self._quota = Quota(self._quota.per_minute, self._quota.per_hour)
 
     def is_scarce(self, now: float) -> bool:
-        """Whether requests should be saved: the quota is about to be used up, or they wait for one another already."""
+        """Whether requests should be saved: the quota is about to be used up, or lets them wait already.
+
+        A queue alone says nothing: it grows as well where the event loop stood still.
+        """
         with self._lock:
-            waits = bool(self._queue) and now - self._queue[0][0] > SCARCE_WAIT
-            return waits or now < self._closed_until or self._quota.is_scarce(now)
+            opens_at = max(self._closed_until, self._quota.opens_at(len(self._queue), now))
+            return opens_at > now + SCARCE_WAIT or self._quota.is_scarce(now)
 
     def used_up_until(self, now: float) -> float:
         """Return when the minute ends of whose requests hardly any is left; ``now`` where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 
@@ -427,10 +428,27 @@ def test_submits_are_not_starved_by_polls_nor_polls_by_submits() -> None:
     assert max(waited["POST"]) == pytest.approx(max(waited["GET"]), rel=0.05)
 
 
-def test_requests_are_scarce_where_they_wait_for_one_another() -> None:
-    """Whatever the quota's numbers say: a look that is not needed would keep another job waiting."""
+@pytest.mark.parametrize(("queue", "is_scarce"), [(5, False), (20, True)])
+def test_requests_are_scarce_where_the_quota_lets_them_wait(queue: int, is_scarce: bool) -> None:
+    """A look that is not needed would keep another job waiting."""
     gate = Gate(per_minute=250, per_hour=5000)
+    heard(gate, told(130, 20))  # enough for an even use, but the second half of a window is spread over its time
+    with contextlib.ExitStack() as turns:
+        for _ in range(queue):
+            turns.enter_context(gate.turn(T0))
+        assert gate.is_scarce(T0) is is_scarce
+    assert not gate.is_scarce(T0)
+
+
+def test_requests_are_not_scarce_where_the_event_loop_stood_still() -> None:
+    """A triggerer's start blocks its loop for seconds: what fell due meanwhile waits for nothing that can be saved."""
+    gate = sure(Gate(per_minute=250, per_hour=5000))
     with gate.turn(T0), gate.turn(T0 + 1.0):
-        assert not gate.is_scarce(T0 + 1.5)
-        assert gate.is_scarce(T0 + 2.5)
-    assert not gate.is_scarce(T0 + 2.5)
+        assert not gate.is_scarce(T0 + 7.0)
+
+
+def test_requests_are_scarce_while_a_429_keeps_the_gate_closed() -> None:
+    gate = Gate(per_minute=250, per_hour=5000)
+    gate.hear(Reply(429, {"retry-after": "10"}, b"", T0))
+    assert gate.is_scarce(T0 + 1)
+    assert not gate.is_scarce(T0 + 10)
