@@ -39,6 +39,7 @@ from tests.api.server import (
     serving,
     talk_nonsense,
 )
+from tests.support.stepped_loop import run_stepped
 
 T = TypeVar("T")
 KEY = "sk-do-0123456789abcdef"
@@ -493,3 +494,42 @@ def test_the_first_poll_imports_aiohttp_without_holding_up_the_loop() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+# ---- pauses on an event loop ----------------------------------------------------------------------------------------
+
+
+async def ends_of(pauses: list[float]) -> list[float]:
+    """Return after how many seconds of the loop's time each of many pauses that begin now has ended."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def end_of(seconds: float) -> float:
+        await drivers.asleep(seconds)
+        return loop.time() - began
+
+    return await asyncio.gather(*map(end_of, pauses))
+
+
+def test_long_pauses_end_together_and_never_sooner() -> None:
+    """An event loop that wakes for each of them takes a quarter more CPU for a poll."""
+    pauses = [5.0 + number / 100 for number in range(100)]
+    ends = run_stepped(ends_of(pauses), since=1234.56)
+    assert len({round(end, 6) for end in ends}) <= 1 / drivers.TOGETHER + 1
+    assert all(-1e-6 <= end - pause <= drivers.TOGETHER for pause, end in zip(pauses, ends, strict=True))
+
+
+def test_a_short_pause_is_not_put_off_for_others() -> None:
+    pauses = [0.0, 0.3, 1.1, 2.3]
+    assert run_stepped(ends_of(pauses), since=1234.56) == pytest.approx(pauses)
+
+
+def test_a_call_on_an_event_loop_pauses_like_that() -> None:
+    async def took() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with drivers.open_async_client(at("http://127.0.0.1:1")) as client:
+            await drivers.arun(steps(Pause(began - 1), Pause(began + 10)), client, clock=loop.time)
+        return loop.time() - began
+
+    assert run_stepped(took(), since=0.1) == pytest.approx(10.15)
