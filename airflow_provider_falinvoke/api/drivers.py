@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import math
 import ssl
 import time
@@ -17,7 +18,20 @@ from typing import Any, NamedTuple, Protocol
 import httpx
 
 from airflow_provider_falinvoke.api.endpoint import Endpoint
-from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send, Step, T
+from airflow_provider_falinvoke.api.outcomes import (
+    Call,
+    Failure,
+    Outcome,
+    Pause,
+    Reply,
+    Resumed,
+    Say,
+    Send,
+    Step,
+    T,
+)
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 HttpClient = httpx.Client
@@ -118,6 +132,9 @@ async def arun(
 
 
 def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[float], object]) -> Outcome:
+    if isinstance(step, Say):
+        log.log(step.level, step.message, *step.arguments)
+        return Resumed(clock())
     if isinstance(step, Pause):
         if (seconds := step.until - clock()) > 0:
             sleep(seconds)
@@ -131,6 +148,10 @@ def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[fl
 async def _aperform(
     step: Step, client: AsyncRequester, clock: Clock, sleep: Callable[[float], Awaitable[object]]
 ) -> Outcome:
+    if isinstance(step, Say):
+        if log.isEnabledFor(step.level):
+            await asyncio.to_thread(log.log, step.level, step.message, *step.arguments)
+        return Resumed(clock())
     if isinstance(step, Pause):
         if (seconds := step.until - clock()) > 0:
             await sleep(seconds)

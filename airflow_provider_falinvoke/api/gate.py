@@ -168,13 +168,13 @@ def gated(call: Call[T], gate: Gate) -> Call[T]:
     try:
         step, due, rejected = next(call), None, False
         while True:
-            if isinstance(step, Pause):
-                outcome = yield step
-                if not rejected:  # else it stays due since then, and is before those that came later
-                    due = min(step.until, outcome.at) or outcome.at
-            else:
+            if isinstance(step, Send):
                 outcome = yield from _in_turn(step, gate, due)
                 rejected = isinstance(outcome, Reply) and outcome.status == HTTPStatus.TOO_MANY_REQUESTS
+            else:
+                outcome = yield step
+                if isinstance(step, Pause) and not rejected:  # else it stays due, and is before those that came later
+                    due = min(step.until, outcome.at) or outcome.at
             step = call.send(outcome)
     except StopIteration as stop:
         result: T = stop.value

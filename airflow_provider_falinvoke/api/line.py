@@ -168,7 +168,8 @@ class Line:
                 await old.aclose()
                 raise
             if not self._said:
-                log.warning(
+                await asyncio.to_thread(
+                    log.warning,
                     "Connection %r could not be looked up again (%s); what was known of it is used meanwhile",
                     self._name,
                     error,
@@ -179,7 +180,9 @@ class Line:
         if old is None or old.endpoint != endpoint:
             self._clients = Clients(endpoint)
             if old is not None:
-                log.info("Connection %r was changed; the new fields are used from now on", self._name)
+                await asyncio.to_thread(
+                    log.info, "Connection %r was changed; the new fields are used from now on", self._name
+                )
                 await old.aclose()
 
 

@@ -1,8 +1,8 @@
 """The API's calls, sans I/O: one generator each, that decides and never sends, sleeps or reads a clock.
 
 A call yields steps and is sent an outcome for each: :class:`Send` is answered with a :class:`Reply` or a
-:class:`Failure`, :class:`Pause` with a :class:`Resumed`. Every outcome says when it happened, so one step is one
-decision at one time. ``drivers.py`` performs the steps, blocking or awaiting.
+:class:`Failure`, :class:`Pause` and :class:`Say` with a :class:`Resumed`. Every outcome says when it happened, so one
+step is one decision at one time. ``drivers.py`` performs the steps, blocking or awaiting.
 
 What is repeated is decided here alone. A GET is repeated until its deadline: after 429 by the vendor's recipe, after
 5xx, transport errors and unreadable bodies with a growing pause. A POST is repeated only where it cannot have arrived
@@ -29,6 +29,7 @@ from airflow_provider_falinvoke.api.outcomes import (
     NoAnswerError,
     Pause,
     Reply,
+    Say,
     Send,
     ambiguous,
     gave_up,
@@ -76,6 +77,7 @@ def submit(request: InvokeRequest, *, patience: float) -> Call[Invocation]:
         if isinstance(outcome, Reply):
             if is_success(outcome):
                 invocation = _submitted(outcome)
+                # No step: nothing may come between a job that is paid and its id.
                 log.info("Submitted %s as %s: %s", request.model_id, invocation.request_id, invocation.status.value)
                 return invocation
             if outcome.status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -86,7 +88,11 @@ def submit(request: InvokeRequest, *, patience: float) -> Call[Invocation]:
         again_at = outcome.at + pause_after(outcome, failures)
         if again_at > give_up_at or is_lasting(outcome):
             raise gave_up("The job was not submitted and nothing is paid", outcome)
-        log.warning("The submit was not taken (%s); next try in %.1f s", words(outcome), again_at - outcome.at)
+        yield Say(
+            logging.WARNING,
+            "The submit was not taken (%s); next try in %.1f s",
+            (words(outcome), again_at - outcome.at),
+        )
         yield Pause(again_at)
 
 
@@ -247,16 +253,15 @@ def _look(
         request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
     )
     if seen is None or (seen.status, seen.raw_status) != (invocation.status, invocation.raw_status):
-        # What is still pending at the first look is no news, and a line of the log may cost a triggerer that takes up a
-        # thousand jobs at once its life: see FalInvokeTrigger.run.
+        # What is still pending at the first look is no news.
         level = logging.INFO if seen is not None or invocation.status.ended else logging.DEBUG
         age = now - submitted_at
-        log.log(level, "Invocation %s is %s, %.1f s after the submit", request_id, invocation.status.value, age)
+        yield Say(level, "Invocation %s is %s, %.1f s after the submit", (request_id, invocation.status.value, age))
         if invocation.status is InvocationStatus.UNKNOWN:
-            log.warning(
+            yield Say(
+                logging.WARNING,
                 "Invocation %s has the status %r, which this version does not know. It is taken as pending.",
-                request_id,
-                invocation.raw_status,
+                (request_id, invocation.raw_status),
             )
     return completed(invocation), now
 
@@ -293,7 +298,11 @@ def _fetch(
         if outcome.at >= give_up_at or is_lasting(outcome):
             raise NoAnswerError(outcome)
         again_at = min(outcome.at + pause_after(outcome, failures), give_up_at)
-        log.warning("%s %s: %s; next try in %.1f s", send.method, send.path, words(outcome), again_at - outcome.at)
+        yield Say(
+            logging.WARNING,
+            "%s %s: %s; next try in %.1f s",
+            (send.method, send.path, words(outcome), again_at - outcome.at),
+        )
         yield Pause(again_at)
 
 

@@ -223,9 +223,9 @@ class Wait:
         how = asyncio.ALL_COMPLETED if everything else asyncio.FIRST_COMPLETED
         done, _ = await asyncio.wait(self._looks, timeout=seconds, return_when=how)
         for look in done:
-            self._note(look)
+            await self._note(look)
 
-    def _note(self, look: asyncio.Task[Invocation]) -> None:
+    async def _note(self, look: asyncio.Task[Invocation]) -> None:
         job, asked_at = self._looks.pop(look)
         now = time.time()
         answer: Invocation | FalInvokeError
@@ -236,7 +236,7 @@ class Wait:
         except FalInvokeError as error:
             answer, self._failures = error, self._failures + 1
             if self._failures == 1:
-                log.warning("The job %s could not be looked at: %s", job.request_id, error)
+                await asyncio.to_thread(log.warning, "The job %s could not be looked at: %s", job.request_id, error)
         if isinstance(answer, (FalInvokeAuthError, FalInvokeConfigError)):
             self._waited.error = answer
             heapq.heappush(self._due, (job.look_at, job))

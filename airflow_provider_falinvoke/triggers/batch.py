@@ -80,7 +80,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
-        # In a thread, as in FalInvokeTrigger.run.
+        # In a thread for the reason that outcomes.Say gives.
         await asyncio.to_thread(self.log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
         wait = Wait(
             FalInvokeHook(self.fal_conn_id),
@@ -95,7 +95,8 @@ class FalInvokeBatchTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say that the jobs go on: the API has no cancel (Airflow 3.3 and newer call this)."""
-        self.log.warning(
+        await asyncio.to_thread(
+            self.log.warning,
             "This wait for %d jobs was ended; they go on and are paid. Their request_ids are in %s; the next try of "
             "the task, or a clear, takes them up.",
             len(self.jobs),

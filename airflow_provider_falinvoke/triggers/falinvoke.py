@@ -87,10 +87,7 @@ class FalInvokeTrigger(BaseTrigger):
         metrics.about(self.model_id)
         # Before all else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
-        # In a thread: a triggerer that starts is handed a thousand triggers in one message, and its supervisor does not
-        # read the log until that is read. Lines that fill the log's pipe meanwhile would stop the event loop, which
-        # then never reads the message (seen with 2,000 triggers on 3.3.2: both waited for each other for ever).
-        await asyncio.to_thread(
+        await asyncio.to_thread(  # for the reason that outcomes.Say gives
             self.log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
             self.request_id,
@@ -127,8 +124,11 @@ class FalInvokeTrigger(BaseTrigger):
         Airflow calls it too when a stalled triggerer comes back after another took over its triggers (PR #73454). A
         line in the log is true then as well, and nothing else is done here.
         """
-        self.log.warning(
-            "This wait for %s was ended; the job goes on and is paid. %s", self.request_id, by_hand(self.request_id)
+        await asyncio.to_thread(
+            self.log.warning,
+            "This wait for %s was ended; the job goes on and is paid. %s",
+            self.request_id,
+            by_hand(self.request_id),
         )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
+from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Say, Send
 from airflow_provider_falinvoke.exceptions import FalInvokeError
+
+log = logging.getLogger("airflow_provider_falinvoke.api")
 
 T = TypeVar("T")
 E = TypeVar("E", bound=FalInvokeError)
@@ -84,6 +87,10 @@ def play(call: Call[T], script: Iterable[Answer], *, now: float = T0, took: floa
     try:
         step = next(call)
         while True:
+            if isinstance(step, Say):
+                log.log(step.level, step.message, *step.arguments)
+                step = call.send(Resumed(played.now))
+                continue
             if isinstance(step, Pause):
                 if step.until > played.now:
                     played.pauses.append(step.until - played.now)

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.gate import FASTEST_MINUTE, LONGEST_WAIT, Gate, gated
 from airflow_provider_falinvoke.api.models import InvokeRequest
-from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
+from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Say, Send, Step
 from airflow_provider_falinvoke.api.quota import IN_FLIGHT, PROBES
 from tests.api.play import T0, failure, play, reply
 from tests.support.simulation import START, Simulation
@@ -384,9 +384,9 @@ def test_who_waits_long_asks_again_now_and_then() -> None:
     assert max(played.pauses) <= LONGEST_WAIT
 
 
-def resumed(call: Call[object], step: Send | Pause, now: float) -> Send | Pause:
-    """Resume a call from each pause that is over by ``now``; return the step that it stops at."""
-    while isinstance(step, Pause) and step.until <= now:
+def resumed(call: Call[object], step: Step, now: float) -> Step:
+    """Resume a call from each pause that is over by ``now``, and each line; return the step that it stops at."""
+    while isinstance(step, Say) or (isinstance(step, Pause) and step.until <= now):
         step = call.send(Resumed(now))
     return step
 
@@ -395,13 +395,12 @@ def test_a_request_that_was_rejected_goes_before_those_that_fell_due_later() -> 
     gate = sure()
     rejected = gated(protocol.get("r1", patience=100), gate)
     assert isinstance(resumed(rejected, next(rejected), T0 + 1), Send)
-    first = rejected.send(Reply(429, {"retry-after": "10"}, b"", T0 + 1))
+    first = resumed(rejected, rejected.send(Reply(429, {"retry-after": "10"}, b"", T0 + 1)), T0 + 1)
+    assert isinstance(first, Pause)
     later = gated(steps(Pause(T0 + 2), GET), gate)
     second = resumed(later, next(later), T0 + 2)
     assert isinstance(second, Pause)
-    first = rejected.send(Resumed(T0 + 20))  # its own pause is over: it queues up again
-    first_at_gate = rejected.send(Resumed(T0 + 20)) if isinstance(first, Pause) else first
-    assert isinstance(first_at_gate, Send)
+    assert isinstance(resumed(rejected, first, T0 + 20), Send)
     assert isinstance(resumed(later, second, T0 + 20), Pause)
 
 

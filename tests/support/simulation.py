@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Pause, Reply, Resumed
+from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Pause, Reply, Resumed, Say
 from airflow_provider_falinvoke.emulator.api import Api
 from airflow_provider_falinvoke.emulator.clock import ManualClock, Timeline
 from airflow_provider_falinvoke.emulator.records import RecordedRequest
@@ -86,8 +86,8 @@ class Simulation:
             then(stop.value)
             return
         now = self.clock()
-        if isinstance(step, Pause):
-            moment = max(now, step.until)
+        if isinstance(step, (Pause, Say)):
+            moment = max(now, step.until) if isinstance(step, Pause) else now
             self._at(moment, lambda: self._advance(call, Resumed(moment), then))
             return
         headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}

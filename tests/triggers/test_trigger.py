@@ -431,6 +431,27 @@ def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator, monke
     assert waited == [True], "a line was written on the event loop, and waited for what only the loop could bring about"
 
 
+def test_no_line_of_a_wait_is_written_on_the_event_loop(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor those that a triggerer writes which finds a thousand jobs ended when it starts, or the API away."""
+    caplog.set_level(logging.INFO)
+    emulator.add_fault(Fault("answer", on="poll", status=503))
+    one = trigger(submitted(FAST), wait=60.0)
+    monkeypatch.setattr(type(one), "log", logging.getLogger("airflow_provider_falinvoke.test"))
+
+    async def main() -> int:
+        await events_of(one)
+        await one.on_kill()
+        return threading.get_ident()
+
+    caplog.clear()
+    loop = asyncio.run(main())
+    lines = [record for record in caplog.records if record.name.startswith("airflow_provider_falinvoke")]
+    assert len(lines) >= 4, [line.getMessage() for line in lines]
+    assert [line.getMessage() for line in lines if line.thread == loop] == []
+
+
 def test_a_job_that_is_still_pending_at_the_first_look_is_no_line_of_the_log(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
