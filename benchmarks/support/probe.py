@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -25,8 +26,9 @@ class LagProbe(BaseTrigger):
     """Asks for its turn every 10 ms and notes how late it comes; never fires.
 
     For each second it writes the worst lag, and for each lag of 50 ms and more how long it was, how much CPU the
-    loop's thread used meanwhile, and the call stack that a second thread found it in. A lag in which the loop's thread
-    used little CPU and was in nobody's blocking call is the machine's: it gave the CPU to another process.
+    loop's thread used meanwhile, how long Python's garbage collector took of it, and the call stack that a second
+    thread found it in. A lag in which the loop's thread used little CPU and was in nobody's blocking call is the
+    machine's: it gave the CPU to another process.
 
     :param folder: where to write, a file for each process.
     """
@@ -46,17 +48,18 @@ class LagProbe(BaseTrigger):
             # Another probe of this process watches already.
             await asyncio.Event().wait()
         with path.open("w", buffering=1) as out:
-            watch = _StackWatch(threading.get_ident())
+            watch, collector = _StackWatch(threading.get_ident()), _CollectorWatch()
             try:
-                await self._watch(out, watch)
+                await self._watch(out, watch, collector)
             finally:
                 watch.stopped = True
+                gc.callbacks.remove(collector)
         yield TriggerEvent("ended")
 
-    async def _watch(self, out: Any, watch: _StackWatch) -> None:
+    async def _watch(self, out: Any, watch: _StackWatch, collector: _CollectorWatch) -> None:
         second, worst = int(time.time()), 0.0
         while True:
-            before, cpu = time.monotonic(), time.thread_time()
+            before, cpu, collected = time.monotonic(), time.thread_time(), collector.seconds
             watch.turn_due_at = before + TICK
             await asyncio.sleep(TICK)
             lag = time.monotonic() - before - TICK
@@ -64,10 +67,27 @@ class LagProbe(BaseTrigger):
             if lag >= LATE:
                 used = time.thread_time() - cpu
                 stacks, watch.stacks = watch.stacks, []
-                out.write(json.dumps({"at": time.time(), "lag": lag, "cpu": used, "stacks": stacks}) + "\n")
+                collected = collector.seconds - collected
+                late = {"at": time.time(), "lag": lag, "cpu": used, "collector": collected, "stacks": stacks}
+                out.write(json.dumps(late) + "\n")
             if (now := int(time.time())) != second:
                 out.write(json.dumps({"second": second, "worst": worst}) + "\n")
                 second, worst = now, 0.0
+
+
+class _CollectorWatch:
+    """Adds up how long the garbage collector takes, finalizers and all; one of ``gc.callbacks``."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+        gc.callbacks.append(self)
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.monotonic()
+        else:
+            self.seconds += time.monotonic() - self._began
 
 
 class _StackWatch:
