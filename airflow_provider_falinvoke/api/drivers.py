@@ -87,12 +87,12 @@ def run(
             return result
 
 
-async def asleep(seconds: float) -> None:
+def asleep(seconds: float) -> Awaitable[None]:
     """Await so many seconds; a long pause ends together with others, up to :data:`TOGETHER` later and never sooner."""
     if seconds >= _SHORT_PAUSE:
         now = asyncio.get_running_loop().time()
         seconds = math.ceil((now + seconds) / TOGETHER) * TOGETHER - now
-    await asyncio.sleep(seconds)
+    return asyncio.sleep(seconds)
 
 
 async def asleep_until(moment: float) -> None:
@@ -126,6 +126,7 @@ async def arun(
                 if observe is not None and isinstance(step, Send):
                     observe(step, outcome)
                 step = call.send(outcome)
+                del outcome  # thousands of calls may pause at a time, and none needs its last reply
         except StopIteration as stop:
             result: T = stop.value
             return result

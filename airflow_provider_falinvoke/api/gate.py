@@ -176,6 +176,7 @@ def gated(call: Call[T], gate: Gate) -> Call[T]:
                 if isinstance(step, Pause) and not rejected:  # else it stays due, and is before those that came later
                     due = min(step.until, outcome.at) or outcome.at
             step = call.send(outcome)
+            del outcome  # see drivers.arun
     except StopIteration as stop:
         result: T = stop.value
         return result

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -56,6 +55,7 @@ class Clients:
         self.endpoint = endpoint
         self._idle: list[AsyncHttpClient] = []
         self._prepared: dict[str, httpx.Request] = {}
+        self._common: tuple[httpx.Headers, dict[str, Any]] | None = None
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._closed = False
 
@@ -96,6 +96,8 @@ class Clients:
             if len(self._prepared) >= _PREPARED:
                 self._prepared.clear()
             request = self._prepared[url] = client.build_request("GET", url)
+            self._common = self._common or (request.headers, request.extensions)
+            request.headers, request.extensions = self._common  # equal for all, and thousands are kept
         return request
 
 
@@ -215,24 +217,33 @@ class _Shared:
 _lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared_line(name: str, look_up: LookUp) -> AsyncIterator[Line]:
-    """Enter the line of the running loop for a connection: opened by the first, closed some time after the last left.
+class SharedLine:
+    """The line of the running loop for a connection, while in ``async with``.
+
+    The first who enters opens it; it is closed some time after the last left.
 
     :param name: the connection.
     :param look_up: returns its endpoint.
     """
-    loop = asyncio.get_running_loop()
-    lines = _lines.setdefault(loop, {})
-    if (shared := lines.get(name)) is None:
-        shared = lines[name] = _Shared(Line(name, look_up), lines, name)
-        await anext(shared.keeper)
-    shared.users += 1
-    if shared.closing is not None:
-        shared.closing.cancel()
-    try:
-        yield shared.line
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            shared.closing = loop.call_later(LINGER, shared.close)
+
+    __slots__ = ("_look_up", "_name", "_shared")  # thousands are in use at a time
+
+    def __init__(self, name: str, look_up: LookUp) -> None:
+        self._name = name
+        self._look_up = look_up
+
+    async def __aenter__(self) -> Line:
+        lines = _lines.setdefault(asyncio.get_running_loop(), {})
+        if (shared := lines.get(self._name)) is None:
+            shared = lines[self._name] = _Shared(Line(self._name, self._look_up), lines, self._name)
+            await anext(shared.keeper)
+        shared.users += 1
+        if shared.closing is not None:
+            shared.closing.cancel()
+        self._shared = shared
+        return shared.line
+
+    async def __aexit__(self, *_: object) -> None:
+        self._shared.users -= 1
+        if not self._shared.users:
+            self._shared.closing = asyncio.get_running_loop().call_later(LINGER, self._shared.close)

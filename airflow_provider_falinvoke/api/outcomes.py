@@ -26,7 +26,7 @@ from airflow_provider_falinvoke.exceptions import (
 INVOKE_PATH = "/v1/async-invoke"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send this request.
 
@@ -39,7 +39,7 @@ class Send:
     turn_by: float = field(default=math.inf, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Do nothing until this time, in epoch seconds."""
 
@@ -50,7 +50,7 @@ class Pause:
 NOW = Pause(0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Say:
     """Write this line to the log; on an event loop in a thread.
 
@@ -67,7 +67,7 @@ class Say:
     arguments: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The API answered.
 
@@ -81,7 +81,7 @@ class Reply:
     at: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """No answer came.
 
@@ -96,7 +96,7 @@ class Failure:
     lasting: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """The pause is over, or the line is written."""
 

@@ -48,6 +48,8 @@ from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError, FalIn
 
 log = logging.getLogger(__name__)
 
+_State = tuple[InvocationStatus, "str | None"]
+
 MODELS_PATH = "/v1/models"
 #: For so many seconds after a POST, a 404 may only mean that the API has not heard of the job everywhere yet.
 NOT_FOUND_GRACE = 10.0
@@ -167,8 +169,10 @@ def wait(
         if asked_at >= deadline:  # not ``now``: an answer that was long on its way may be older than the deadline
             state = invocation.raw_status or "pending"
             raise timed_out(request_id, f"it was still {state} {now - submitted_at:.0f} s after the submit")
-        seen, pending_at = invocation, now
-        look_at = account.look_at(schedule, invocation.model_id or model_id, submitted_at, now)
+        seen, pending_at = _state(invocation), now
+        model_id = invocation.model_id or model_id
+        look_at = account.look_at(schedule, model_id, submitted_at, now)
+        del invocation  # thousands of jobs may wait in one process
 
 
 def wait_briefly(
@@ -199,13 +203,13 @@ def wait_briefly(
     while look_at <= until:
         yield Pause(look_at)
         try:
-            seen, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
+            invocation, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
         except NoAnswerError as error:
             return error.outcome.at + pause_after(error.outcome, 1)
-        if seen.status is InvocationStatus.COMPLETED:
-            return seen
-        look_at = now + brief.schedule.pause(now - submitted_at)
-        if seen.status is InvocationStatus.QUEUED and now >= submitted_at + brief.started_by:
+        if invocation.status is InvocationStatus.COMPLETED:
+            return invocation
+        seen, look_at = _state(invocation), now + brief.schedule.pause(now - submitted_at)
+        if invocation.status is InvocationStatus.QUEUED and now >= submitted_at + brief.started_by:
             break
     return look_at
 
@@ -246,13 +250,17 @@ def completed(invocation: Invocation) -> Invocation:
     return invocation
 
 
+def _state(invocation: Invocation) -> _State:
+    return invocation.status, invocation.raw_status
+
+
 def _look(
-    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: Invocation | None
+    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: _State | None
 ) -> Call[tuple[Invocation, float]]:
     invocation, now = yield from _fetch_invocation(
         request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
     )
-    if seen is None or (seen.status, seen.raw_status) != (invocation.status, invocation.raw_status):
+    if seen != _state(invocation):
         # What is still pending at the first look is no news.
         level = logging.INFO if seen is not None or invocation.status.ended else logging.DEBUG
         age = now - submitted_at
@@ -271,9 +279,7 @@ def _fetch_invocation(
 ) -> Call[tuple[Invocation, float]]:
     read = functools.partial(replies.read_invocation, request_id=request_id)
     send = Send("GET", invocation_path(request_id), turn_by=turn_by)
-    return (
-        yield from _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
-    )
+    return _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
 
 
 def _fetch(

@@ -64,7 +64,7 @@ class Durations:
         return known if len(known) >= ENOUGH else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PollSchedule:
     """When to look at a job again: ``min(maximum, initial + growth * elapsed)`` seconds later, with some jitter.
 

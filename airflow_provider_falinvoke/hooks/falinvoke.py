@@ -25,7 +25,7 @@ from airflow_provider_falinvoke.api.drivers import (
 )
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
-from airflow_provider_falinvoke.api.line import shared_line
+from airflow_provider_falinvoke.api.line import SharedLine
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
@@ -276,7 +276,7 @@ class FalInvokeHook(BaseHook):
 
     async def async_endpoint(self) -> Endpoint:
         """Return the host and key of the connection as this event loop knows them; looked up again after a minute."""
-        async with shared_line(self.fal_conn_id, self._look_up) as line:
+        async with SharedLine(self.fal_conn_id, self._look_up) as line:
             return await line.endpoint()
 
     def _endpoint_of(self, connection: Connection) -> Endpoint:
@@ -336,7 +336,7 @@ class FalInvokeHook(BaseHook):
         return run(gated(call, self._account.gate), self._client, observe=self._observe)
 
     async def _arun(self, call: Call[T]) -> T:
-        async with shared_line(self.fal_conn_id, self._look_up) as line:
+        async with SharedLine(self.fal_conn_id, self._look_up) as line:
             await line.endpoint()  # a connection that is wrong is told as that, and not as a request that failed
             await metrics.make_ready()
             return await arun(gated(call, self._account.gate), line, observe=self._observe)

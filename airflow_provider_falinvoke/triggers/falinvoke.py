@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,6 +22,8 @@ from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+
+log = logging.getLogger(__name__)
 
 #: An event is stored in Airflow's database; a larger result (inline files) is fetched again by the worker instead.
 MAX_EVENT_BYTES = 64_000
@@ -88,7 +91,7 @@ class FalInvokeTrigger(BaseTrigger):
         # Before all else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
         await asyncio.to_thread(  # for the reason that outcomes.Say gives
-            self.log.info,
+            log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
             self.request_id,
             _of(self.model_id),
@@ -125,7 +128,7 @@ class FalInvokeTrigger(BaseTrigger):
         line in the log is true then as well, and nothing else is done here.
         """
         await asyncio.to_thread(
-            self.log.warning,
+            log.warning,
             "This wait for %s was ended; the job goes on and is paid. %s",
             self.request_id,
             by_hand(self.request_id),

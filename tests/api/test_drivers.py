@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_falinvoke.api import drivers, protocol
 from airflow_provider_falinvoke.api import line as api_line
 from airflow_provider_falinvoke.api.endpoint import Endpoint
-from airflow_provider_falinvoke.api.line import shared_line
+from airflow_provider_falinvoke.api.line import SharedLine
 from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Send
 from airflow_provider_falinvoke.api.schedule import PollSchedule
@@ -98,7 +98,7 @@ def _over_a_line(call: Call[T], endpoint: Endpoint, times: FakeTime | None = Non
         return endpoint
 
     async def main() -> T:
-        async with shared_line("fal_x", look_up) as line:
+        async with SharedLine("fal_x", look_up) as line:
             return await drivers.arun(call, line, clock=times.clock, sleep=times.asleep)
 
     return asyncio.run(main())

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_falinvoke.api import drivers
 from airflow_provider_falinvoke.api import line as module
 from airflow_provider_falinvoke.api.endpoint import Endpoint
-from airflow_provider_falinvoke.api.line import FRESH, IN_FLIGHT, REFRESH, STALE, Line, shared_line
+from airflow_provider_falinvoke.api.line import FRESH, IN_FLIGHT, REFRESH, STALE, Line, SharedLine
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.api.server import answer, self_signed, serving
 from tests.support.loop_watch import run_watched
@@ -98,7 +98,7 @@ def test_three_hundred_that_start_at_once_are_one_look_up(emulator: Emulator) ->
     connection = Connection(emulator, takes=0.05)
 
     async def one() -> str:
-        async with shared_line("c", connection.look_up) as line:
+        async with SharedLine("c", connection.look_up) as line:
             return (await line.endpoint()).base_url
 
     async def main() -> None:
@@ -345,17 +345,17 @@ def test_the_last_to_leave_closes_it_after_a_while_in_which_another_may_come(
     connection = Connection(emulator)
 
     async def main() -> None:
-        async with shared_line("c", connection.look_up) as first:
+        async with SharedLine("c", connection.look_up) as first:
             await status(first)
-            async with shared_line("c", connection.look_up) as second:
+            async with SharedLine("c", connection.look_up) as second:
                 assert second is first
         await asyncio.sleep(0.05)
-        async with shared_line("c", connection.look_up) as third:
+        async with SharedLine("c", connection.look_up) as third:
             assert third is first
             await asyncio.sleep(0.3)
             assert await status(third) == 200
         await settled(lambda: held() == 0)
-        async with shared_line("c", connection.look_up) as fresh:
+        async with SharedLine("c", connection.look_up) as fresh:
             assert fresh is not first
 
     watched(main)
@@ -367,7 +367,7 @@ def test_connections_of_other_names_have_lines_of_their_own(emulator: Emulator) 
     connection = Connection(emulator)
 
     async def main() -> None:
-        async with shared_line("a", connection.look_up) as a, shared_line("b", connection.look_up) as b:
+        async with SharedLine("a", connection.look_up) as a, SharedLine("b", connection.look_up) as b:
             assert a is not b
 
     watched(main)
@@ -385,7 +385,7 @@ def test_many_loops_leave_nothing_behind(tls: bool, tmp_path: Path) -> None:
         async def look_up() -> Endpoint:
             return Endpoint.of("c", host=url, key="some-key", extra={"ca_bundle": str(certificate)})
 
-        async with shared_line("c", look_up) as line:
+        async with SharedLine("c", look_up) as line:
             await asyncio.gather(*(status(line) for _ in range(3)))
 
     with serving(answer(200, {}), tls=context if tls else None) as server:
@@ -400,7 +400,7 @@ def test_a_call_that_is_cancelled_in_flight_leaves_nothing_behind(emulator: Emul
     connection = Connection(emulator)
 
     async def main() -> None:
-        async with shared_line("c", connection.look_up) as line:
+        async with SharedLine("c", connection.look_up) as line:
             await line.endpoint()
             flying = asyncio.ensure_future(status(line))
             await asyncio.sleep(0)

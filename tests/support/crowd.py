@@ -18,7 +18,7 @@ from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.drivers import arun, polling_transport, ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
-from airflow_provider_falinvoke.api.line import Line, shared_line
+from airflow_provider_falinvoke.api.line import Line, SharedLine
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, T
 from airflow_provider_falinvoke.api.schedule import PollSchedule
@@ -61,7 +61,7 @@ async def find_all(url: str, key: str, models: list[str], origin: float, factor:
         assert done.completed_at is not None
         return clock() - done.completed_at.timestamp()
 
-    async with shared_line("c", look_up) as line:
+    async with SharedLine("c", look_up) as line:
         return await asyncio.gather(*(one(line, model_id) for model_id in models))
 
 

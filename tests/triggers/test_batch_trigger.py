@@ -96,8 +96,7 @@ def test_an_ended_job_whose_invocation_cannot_be_read_is_fetched_again() -> None
     assert type(second.error) is FalInvokeError
 
 
-def test_a_kill_is_said_to_leave_the_jobs_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kill_is_said_to_leave_the_jobs_running(caplog: pytest.LogCaptureFixture) -> None:
     run_watched(trigger(jobs=[["r-1", 1.0, 2.0, 3.0]] * 7).on_kill())
-    said = "".join(capsys.readouterr())
-    assert "7 jobs" in said
-    assert "file:///f" in said
+    assert "7 jobs" in caplog.text
+    assert "file:///f" in caplog.text

@@ -401,7 +401,7 @@ def test_an_output_nested_too_deeply_for_an_event_is_left_to_the_worker() -> Non
     assert module.completed_event("job-1", invocation)["invocation"] is None
 
 
-def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator) -> None:
     """A triggerer's supervisor reads no line of the log before its own message has been read, by that very loop."""
     read, waited = threading.Event(), []
 
@@ -410,7 +410,6 @@ def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator, monke
             waited.append(read.wait(2.0))
 
     one = trigger(submitted(SLOW), wait=60.0)
-    monkeypatch.setattr(type(one), "log", logging.getLogger("airflow_provider_falinvoke.test"))
 
     async def main() -> None:
         running = asyncio.ensure_future(events_of(one))
@@ -431,14 +430,11 @@ def test_a_log_that_is_not_read_does_not_stop_the_loop(emulator: Emulator, monke
     assert waited == [True], "a line was written on the event loop, and waited for what only the loop could bring about"
 
 
-def test_no_line_of_a_wait_is_written_on_the_event_loop(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_line_of_a_wait_is_written_on_the_event_loop(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Nor those that a triggerer writes which finds a thousand jobs ended when it starts, or the API away."""
     caplog.set_level(logging.INFO)
     emulator.add_fault(Fault("answer", on="poll", status=503))
     one = trigger(submitted(FAST), wait=60.0)
-    monkeypatch.setattr(type(one), "log", logging.getLogger("airflow_provider_falinvoke.test"))
 
     async def main() -> int:
         await events_of(one)
