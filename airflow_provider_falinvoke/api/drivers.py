@@ -43,7 +43,7 @@ Observer = Callable[[Send, Outcome], object]
 KEEPALIVE_SECONDS = 60.0
 #: Shorter than servers keep an idle connection: on one that is just being closed, a POST may or may not have arrived.
 SUBMIT_KEEPALIVE_SECONDS = 3.0
-#: Pauses that end within so many seconds end together: to wake the event loop for each took a quarter of a poll's CPU.
+#: Pauses that end within so many seconds end together: to wake the event loop for each took a fifth of a poll's CPU.
 TOGETHER = 0.25
 #: Shorter pauses end when they should: a tenth of one is less than that.
 _SHORT_PAUSE = 10 * TOGETHER

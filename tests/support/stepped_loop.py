@@ -26,7 +26,7 @@ def run_stepped(main: Coroutine[Any, Any, T], *, since: float = 0.0) -> T:
     jump = _Jump()
     jump.now = since
     loop = asyncio.SelectorEventLoop(jump)
-    loop.time = lambda: jump.now  # type: ignore[method-assign]
+    loop.time = lambda: jump.now  # type: ignore[method-assign]  # the loop of one test
     try:
         return loop.run_until_complete(main)
     finally:
