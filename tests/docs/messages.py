@@ -76,8 +76,20 @@ def _roots(tree: ast.Module, makers: set[str]) -> Iterator[ast.AST]:
             name = _name(node.func)
             if name in makers or _is_error(name):
                 yield from (*node.args, *(keyword.value for keyword in node.keywords))
-            elif name in LEVELS and re.search(r"\blog\.|^warnings\.", ast.unparse(node.func)):
-                yield from node.args[:1]
+            else:
+                yield from _logged(node)
+
+
+def _logged(call: ast.Call) -> list[ast.expr]:
+    """Return what a call writes to the log: directly, in a thread, or as a step for a driver to write."""
+    match [ast.unparse(call.func), *map(ast.unparse, call.args[:1])]:
+        case ["asyncio.to_thread", writer]:
+            level, text = writer, call.args[1:2]
+        case ["Say", severity]:
+            level, text = severity.lower(), call.args[1:2]
+        case [writer, *_]:
+            level, text = writer, call.args[:1]
+    return text if re.fullmatch(rf"(.*\blog|warnings|logging)\.({'|'.join(LEVELS)})", level) else []
 
 
 class _Texts:

@@ -63,6 +63,9 @@ def test_the_collector_reads_what_is_raised_logged_and_made_elsewhere(tmp_path: 
         "def made(x) -> SomeError:\n    return SomeError(f'made by a function {x}', advice=' left out: advice')\n"
         "def f(x):\n"
         "    log.warning('so many things %d, %s', x)\n    self.log.info('not a warning at all')\n"
+        "    yield Say(logging.WARNING, 'left to a driver %.1f', (x,))\n    yield Say(logging.INFO, 'not one')\n"
+        "    await asyncio.to_thread(log.warning, 'written in a thread %d', x)\n"
+        "    await asyncio.to_thread(log.info, 'not a warning in a thread')\n"
         "    raise OtherError(words(x)) from None\n"
         "def g(x):\n    raise kind(PLAIN)\n"
         "def h(x):\n    raise made('given to the function')\n"
@@ -71,7 +74,9 @@ def test_the_collector_reads_what_is_raised_logged_and_made_elsewhere(tmp_path: 
     assert sorted(message.text for message in messages([module])) == [
         "a constant of the module",
         "given to the function",
+        "left to a driver …",
         "made by a function …",
         "so many things …, …",
         "words of a helper …",
+        "written in a thread …",
     ]
