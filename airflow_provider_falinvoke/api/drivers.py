@@ -78,7 +78,9 @@ def run(
         try:
             step = next(call)
             while True:
-                outcome = _perform(step, client, clock, sleep)
+                if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
+                    sleep(seconds)
+                outcome = _perform(step, client, clock)
                 if observe is not None and isinstance(step, Send):
                     observe(step, outcome)
                 step = call.send(outcome)
@@ -122,23 +124,22 @@ async def arun(
         try:
             step = next(call)
             while True:
-                outcome = await _aperform(step, client, clock, sleep)
+                if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
+                    await sleep(seconds)  # in no coroutine of its own: thousands of calls may pause at a time
+                outcome = await _aperform(step, client, clock)
                 if observe is not None and isinstance(step, Send):
                     observe(step, outcome)
                 step = call.send(outcome)
-                del outcome  # thousands of calls may pause at a time, and none needs its last reply
+                del outcome  # nor does one that pauses need its last reply
         except StopIteration as stop:
             result: T = stop.value
             return result
 
 
-def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[float], object]) -> Outcome:
+def _perform(step: Step, client: httpx.Client, clock: Clock) -> Outcome:
     if isinstance(step, Say):
         log.log(step.level, step.message, *step.arguments)
-        return Resumed(clock())
-    if isinstance(step, Pause):
-        if (seconds := step.until - clock()) > 0:
-            sleep(seconds)
+    if isinstance(step, (Say, Pause)):
         return Resumed(clock())
     try:
         return _reply(client.request(**_arguments(step)), clock())
@@ -146,16 +147,10 @@ def _perform(step: Step, client: httpx.Client, clock: Clock, sleep: Callable[[fl
         return _failure(error, clock())
 
 
-async def _aperform(
-    step: Step, client: AsyncRequester, clock: Clock, sleep: Callable[[float], Awaitable[object]]
-) -> Outcome:
-    if isinstance(step, Say):
-        if log.isEnabledFor(step.level):
-            await asyncio.to_thread(log.log, step.level, step.message, *step.arguments)
-        return Resumed(clock())
-    if isinstance(step, Pause):
-        if (seconds := step.until - clock()) > 0:
-            await sleep(seconds)
+async def _aperform(step: Step, client: AsyncRequester, clock: Clock) -> Outcome:
+    if isinstance(step, Say) and log.isEnabledFor(step.level):
+        await asyncio.to_thread(log.log, step.level, step.message, *step.arguments)
+    if isinstance(step, (Say, Pause)):
         return Resumed(clock())
     try:
         return _reply(await client.request(**_arguments(step)), clock())

@@ -142,7 +142,8 @@ class FalInvokeHook(BaseHook):
         :raises FalInvokeTimeoutError: it was not completed in time; it goes on, and it is paid.
         :raises FalInvokeAPIError: the API refused to tell.
         """
-        return self._run(
+        submitted_at = time.time() if submitted_at is None else submitted_at
+        invocation = self._run(
             self._wait(
                 request_id,
                 timeout=timeout,
@@ -153,6 +154,8 @@ class FalInvokeHook(BaseHook):
                 model_id=model_id,
             )
         )
+        metrics.waited(time.time() - submitted_at)
+        return invocation
 
     async def async_wait(
         self,
@@ -166,7 +169,8 @@ class FalInvokeHook(BaseHook):
         model_id: str | None = None,
     ) -> Invocation:
         """Wait until a job is completed, awaiting; see :meth:`wait`."""
-        return await self._arun(
+        submitted_at = time.time() if submitted_at is None else submitted_at
+        invocation = await self._arun(
             self._wait(
                 request_id,
                 timeout=timeout,
@@ -177,6 +181,8 @@ class FalInvokeHook(BaseHook):
                 model_id=model_id,
             )
         )
+        metrics.waited(time.time() - submitted_at)
+        return invocation
 
     def wait_briefly(
         self,
@@ -308,25 +314,23 @@ class FalInvokeHook(BaseHook):
         request_id: str,
         *,
         timeout: float | None,
-        submitted_at: float | None,
+        submitted_at: float,
         deadline: float | None,
         schedule: PollSchedule | None,
         first_look_at: float,
         model_id: str | None,
     ) -> Call[Invocation]:
-        now = time.time()
-        submitted_at = now if submitted_at is None else submitted_at
-        invocation = yield from protocol.wait(
+        if deadline is None:
+            deadline = time.time() + (DEFAULT_TIMEOUT if timeout is None else timeout)
+        return protocol.wait(
             request_id,
             submitted_at=submitted_at,
-            deadline=now + (DEFAULT_TIMEOUT if timeout is None else timeout) if deadline is None else deadline,
+            deadline=deadline,
             schedule=schedule or PollSchedule(),
             first_look_at=first_look_at,
             model_id=model_id,
             account=self._account,
         )
-        metrics.waited(time.time() - submitted_at)
-        return invocation
 
     def _run(self, call: Call[T]) -> T:
         if self._client is None:
