@@ -3,7 +3,8 @@
 For how long a job of 60 s keeps a worker slot, in a real Airflow with default settings (LocalExecutor, PostgreSQL): the
 same job with `FalInvokeOperator`, with `FalInvokeOperator(defer_after=0)`, which does not wait on the worker at all,
 and in a PythonOperator that waits as code around fal's client does (its `SyncRequestHandle.get()`, every 0.1 s). One
-run of a DAG with all three every 15 s.
+run of a DAG with all of them every 15 s. Beside them a deferrable TimeDeltaSensor of 60 s, which asks nobody: what the
+beginnings and ends of two processes take, so what a deferred task takes in any case.
 
 A slot counts as taken for as long as a process of the executor carries the task instance's name: from the moment it
 takes the task up to the moment it is free again, so a supervisor that lingers after its task deferred counts as well,
@@ -31,6 +32,7 @@ NAMES = {
     "ours": "FalInvokeOperator",
     "ours_at_once": "FalInvokeOperator, defer_after=0",
     "fal_client": "PythonOperator, fal_client's loop",
+    "nothing": "TimeDeltaSensor, deferrable",
 }
 DAGS = Path(__file__).resolve().parent / "support" / "dags_of_slots"
 LOOK = 0.05
@@ -42,7 +44,12 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--every", type=float, default=15.0, help="seconds between two runs")
     given = options.parse_args(argv)
-    report = Report(__name__, __doc__, save=not given.no_save, versions=("fal-client", "psycopg2-binary"))
+    report = Report(
+        __name__,
+        __doc__,
+        save=not given.no_save,
+        versions=("fal-client", "apache-airflow-providers-standard", "psycopg2-binary"),
+    )
     taken = _measure(given.runs, given.every)
     total = {name: statistics.median(sum(each) for each in taken[name]) for name in NAMES}
     share = {name: total[name] / total["fal_client"] for name in NAMES}

@@ -1,9 +1,11 @@
-"""The same job of 60 s waited for in three ways."""
+"""The same job of 60 s waited for in three ways, and a task that defers for as long and does nothing else."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
 from airflow.sdk import DAG, BaseHook, task
 
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -16,6 +18,7 @@ TAGS = {"emulator-duration": "60"}
 with DAG("slots", schedule=None, max_active_runs=32):
     FalInvokeOperator(task_id="ours", model_id=MODEL, input=PROMPT, tags=TAGS)
     FalInvokeOperator(task_id="ours_at_once", model_id=MODEL, input=PROMPT, tags=TAGS, defer_after=0)
+    TimeDeltaSensor(task_id="nothing", delta=timedelta(seconds=60), deferrable=True)
 
     @task
     def fal_client() -> dict[str, Any]:
