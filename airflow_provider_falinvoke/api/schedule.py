@@ -122,7 +122,7 @@ class PollSchedule:
         return plain * (1 + self.jitter * (2 * rng() - 1))
 
 
-#: A worker sees one job and cannot learn, so its looks are few: none after the first finds a fast job later than by 1 s
+#: A worker sees one job and cannot learn, so its looks are few: none finds a job of 0.65 s or more later than by 1 s
 #: and a quarter of its duration.
 FAST_SCHEDULE = PollSchedule(initial=1.0, growth=0.25, jitter=0.05)
 
@@ -157,7 +157,7 @@ class BriefWait(NamedTuple):
             return cls(0.0, schedule)
         if not schedule.learns:
             return cls(6.0, schedule, started_by=1.0)
-        return cls(6.0, FAST_SCHEDULE, first_look=2.2, started_by=1.0)
+        return cls(6.0, FAST_SCHEDULE, first_look=1.8, started_by=1.0)
 
 
 def _worth_a_look_at(durations: Sequence[float], worth: float) -> float:
