@@ -49,7 +49,7 @@ FOREVER = 1e9
 def main(argv: Sequence[str]) -> int:
     """Measure, and return 0 where the targets are met."""
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--ids", type=int, default=1000)
     options.add_argument("--only", nargs="*", default=list(DESIGNS), help="designs to measure")
     given = options.parse_args(argv)

@@ -17,13 +17,13 @@ scaled: sockets and CPU, so a reply of 3 ms costs 36 ms of a clock that runs 12 
 1. *1,000 jobs at once*, in a fresh hour.
 2. *An hour in steady state*: a backlog that never ends, 100 jobs in flight at a time; counted are the jobs found done
    in the second hour, so that nothing is gained from the quota of an hour that is not yet used up.
-3. *Side by side at a tenth*: 25 requests a minute, 500 an hour (so 250 jobs are the limit), 300 jobs offered at once,
-   100 in flight; that leaves all proportions as they are and lets the peers, who send far more, run in minutes. All
-   submit by our hook, which obeys a 429; they differ in how they wait. A peer is stopped after 25 minutes of the clock:
-   by then it has used up the hour's requests, so that no job more can be found in that hour. HttpSensorTrigger (every
-   5 s, its default) and anthropic's trigger (every 60 s, its default) are the installed ones, see
-   [CPU per poll](#cpu-per-poll); the fixed 5 s loop takes a 429 for "not yet"; fal_client's loop is its
-   `SyncRequestHandle.get()` (0.1 s) in a worker slot, as a PythonOperator waits; it has 2 of them, a tenth of 16.
+3. *Side by side at a tenth* of the second part: 25 requests a minute, 500 an hour (so 250 jobs are the limit), a
+   backlog that never ends, 10 jobs in flight, 2 worker slots; so all proportions are nearly as they are, and the peers,
+   who send far more, run in minutes. All submit by our hook, which obeys a 429; they differ in how they wait. The hour
+   is a fresh one. A peer is stopped after 30 minutes of the clock: by then it has used up the hour's requests, so that
+   no job more can be found in that hour. HttpSensorTrigger (every 5 s, its default) and anthropic's trigger (every
+   60 s, its default) are the installed ones, see [CPU per poll](#cpu-per-poll); the fixed 5 s loop takes a 429 for "not
+   yet"; fal_client's loop is its `SyncRequestHandle.get()` (0.1 s) in a worker slot, as a PythonOperator waits.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ def _side_by_side(report: Report, names: Sequence[str]) -> None:
         extra = {"requests_per_minute": 25, "requests_per_hour": 500} if design == "ours" else None
         load = Load(
             mixed_jobs(300),
-            in_flight=100,
+            in_flight=10,
             factor=15.0,
             per_minute=25,
             per_hour=500,
-            slots=2 if design == "fal_client" else 16,
+            slots=2,
             interval=interval,
             extra=extra,
-            stop_after=HOUR if design == "ours" else 25 * MINUTE,
+            stop_after=HOUR if design == "ours" else 30 * MINUTE,
         )
         runs[name] = found = run(design, load)
         print(f"{name}: {found.done} done, {len(found.requests)} requests, {found.real_seconds:.0f} s", flush=True)

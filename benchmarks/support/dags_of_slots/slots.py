@@ -1,4 +1,4 @@
-"""The same job of 60 s waited for in three ways, and a task that defers for as long and does nothing else."""
+"""A job of 60 s waited for in three ways, and a task that defers for as long and does nothing else."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from airflow.sdk import DAG, BaseHook, task
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
-MODEL = "fal-ai/flux/schnell"
+MODEL = "fal-ai/stable-audio-25/text-to-audio"
+FAST_MODEL = "fal-ai/flux/schnell"
 PROMPT: dict[str, Any] = {"prompt": "a red fox"}
 TAGS = {"emulator-duration": "60"}
 
 with DAG("slots", schedule=None, max_active_runs=32):
     FalInvokeOperator(task_id="ours", model_id=MODEL, input=PROMPT, tags=TAGS)
-    FalInvokeOperator(task_id="ours_at_once", model_id=MODEL, input=PROMPT, tags=TAGS, defer_after=0)
+    FalInvokeOperator(task_id="ours_fast_model", model_id=FAST_MODEL, input=PROMPT, tags=TAGS)
     TimeDeltaSensor(task_id="nothing", delta=timedelta(seconds=60), deferrable=True)
 
     @task
