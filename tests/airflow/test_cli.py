@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import airflow
@@ -44,6 +45,15 @@ class Home:
         return process.returncode, out, err
 
 
+@pytest.fixture
+def takes_ctrl_c() -> Iterator[None]:
+    """As in a terminal: what a script starts in the background ignores it (``make test &``), and hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("takes_ctrl_c")
 def test_an_interrupted_request_is_collected_by_the_command_that_it_names(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     clock = ManualClock(time.time())
