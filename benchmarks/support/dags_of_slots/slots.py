@@ -1,4 +1,4 @@
-"""A job of 60 s waited for in three ways, and a task that defers for as long and does nothing else."""
+"""A job of 60 s waited for in three ways, and a task that defers for as long and does nothing else; a DAG for each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ FAST_MODEL = "fal-ai/flux/schnell"
 PROMPT: dict[str, Any] = {"prompt": "a red fox"}
 TAGS = {"emulator-duration": "60"}
 
-with DAG("slots", schedule=None, max_active_runs=32):
+with DAG("ours", schedule=None, max_active_runs=32):
     FalInvokeOperator(task_id="ours", model_id=MODEL, input=PROMPT, tags=TAGS)
+
+with DAG("ours_fast_model", schedule=None, max_active_runs=32):
     FalInvokeOperator(task_id="ours_fast_model", model_id=FAST_MODEL, input=PROMPT, tags=TAGS)
+
+with DAG("nothing", schedule=None, max_active_runs=32):
     TimeDeltaSensor(task_id="nothing", delta=timedelta(seconds=60), deferrable=True)
+
+with DAG("fal_client", schedule=None, max_active_runs=32):
 
     @task
     def fal_client() -> dict[str, Any]:
