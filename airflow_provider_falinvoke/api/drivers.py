@@ -44,8 +44,7 @@ KEEPALIVE_SECONDS = 60.0
 #: Shorter than servers keep an idle connection: on one that is just being closed, a POST may or may not have arrived.
 SUBMIT_KEEPALIVE_SECONDS = 3.0
 #: Pauses that end within so many seconds end together: to wake the event loop for each took a fifth of a poll's CPU.
-#: With 0.25 s, of 200 polls a second three times as many came at once as may be in flight: a tenth more CPU again.
-TOGETHER = 0.1
+TOGETHER = 0.25
 #: Shorter pauses end when they should: a tenth of one is less than that.
 _SHORT_PAUSE = 10 * TOGETHER
 #: Shorter keys (a test's) are words that a reply may well hold.

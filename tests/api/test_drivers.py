@@ -520,7 +520,7 @@ def test_long_pauses_end_together_and_never_sooner() -> None:
 
 
 def test_a_short_pause_is_not_put_off_for_others() -> None:
-    pauses = [0.0, 0.03, 0.47, 0.93]
+    pauses = [0.0, 0.3, 1.1, 2.3]
     assert run_stepped(ends_of(pauses), since=1234.56) == pytest.approx(pauses)
 
 
@@ -532,4 +532,4 @@ def test_a_call_on_an_event_loop_pauses_like_that() -> None:
             await drivers.arun(steps(Pause(began - 1), Pause(began + 10)), client, clock=loop.time)
         return loop.time() - began
 
-    assert run_stepped(took(), since=0.13) == pytest.approx(10.07)
+    assert run_stepped(took(), since=0.1) == pytest.approx(10.15)
