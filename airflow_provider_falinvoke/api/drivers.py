@@ -36,8 +36,17 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 HttpClient = httpx.Client
 AsyncHttpClient = httpx.AsyncClient
-#: Told of each request that was sent, and what became of it.
-Observer = Callable[[Send, Outcome], object]
+
+
+class Observer(Protocol):
+    """Stands by each request, in the process that sends it; awaiting or not, it is called directly."""
+
+    def sending(self, step: Send) -> None:
+        """Take note of a request that goes out next; what is raised here stops it, and ends the call."""
+
+    def sent(self, step: Send, outcome: Outcome) -> None:
+        """Take note of what became of it; must not raise, because a paid job may have begun."""
+
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
@@ -66,13 +75,13 @@ def run(
     *,
     clock: Clock = time.time,
     sleep: Callable[[float], object] = time.sleep,
-    observe: Observer | None = None,
+    observer: Observer | None = None,
 ) -> T:
     """Perform ``call``, blocking, and return what it returns.
 
     :param clock: gives the time in epoch seconds.
     :param sleep: waits for so many seconds.
-    :param observe: is told of each request.
+    :param observer: stands by each request.
     """
     with closing(call):  # at once: an exception may keep it alive, and with it a place at the gate
         try:
@@ -80,9 +89,11 @@ def run(
             while True:
                 if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
                     sleep(seconds)
+                if observer is not None and isinstance(step, Send):
+                    observer.sending(step)
                 outcome = _perform(step, client, clock)
-                if observe is not None and isinstance(step, Send):
-                    observe(step, outcome)
+                if observer is not None and isinstance(step, Send):
+                    observer.sent(step, outcome)
                 step = call.send(outcome)
         except StopIteration as stop:
             result: T = stop.value
@@ -117,7 +128,7 @@ async def arun(
     *,
     clock: Clock = time.time,
     sleep: Callable[[float], Awaitable[object]] = asleep,
-    observe: Observer | None = None,
+    observer: Observer | None = None,
 ) -> T:
     """Perform ``call`` on the running event loop and return what it returns, as :func:`run` does."""
     with closing(call):
@@ -126,9 +137,11 @@ async def arun(
             while True:
                 if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
                     await sleep(seconds)  # in no coroutine of its own: thousands of calls may pause at a time
+                if observer is not None and isinstance(step, Send):
+                    observer.sending(step)
                 outcome = await _aperform(step, client, clock)
-                if observe is not None and isinstance(step, Send):
-                    observe(step, outcome)
+                if observer is not None and isinstance(step, Send):
+                    observer.sent(step, outcome)
                 step = call.send(outcome)
                 del outcome  # nor does one that pauses need its last reply
         except StopIteration as stop:

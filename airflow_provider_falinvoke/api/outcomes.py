@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_falinvoke.api import replies
@@ -109,6 +109,22 @@ T = TypeVar("T")
 Call: TypeAlias = Generator[Step, Outcome, T]
 
 
+class SubmitRecord(Protocol):
+    """What a later process has to know of a submit, kept by the caller: an intent stands while a POST may be accepted.
+
+    A POST may be sent several times, with pauses in between, in which nothing of it is on its way.
+    """
+
+    def intend(self) -> None:
+        """Store that the job is sent next; called before each POST.
+
+        :raises Exception: it could not be stored, or another process has the job now: the POST is not sent.
+        """
+
+    def withdraw(self) -> None:
+        """Store that the last POST certainly came to nothing; must not raise."""
+
+
 class NoAnswerError(Exception):
     """Within the protocol: no usable answer came for as long as the call would wait.
 
@@ -202,15 +218,24 @@ def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvo
     return kind(message, request_id=request_id, status_code=reply.status)
 
 
-def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
-    """Return the error for a reply to a POST that is no success.
+def may_be_accepted(outcome: Outcome) -> bool:
+    """Whether a POST that ended so may have been accepted, and be paid.
 
-    A 5xx, a 408 and a 303 ("see the result elsewhere") may follow an accepted request; the rest says that it was not.
+    A 5xx, a 408 and a 303 ("see the result elsewhere") may follow an accepted request; the other refusals say that it
+    was not.
     """
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in (
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.SEE_OTHER,
-    ):
+    if isinstance(outcome, Failure):
+        return outcome.arrived
+    return isinstance(outcome, Reply) and (
+        is_success(outcome)
+        or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or outcome.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SEE_OTHER)
+    )
+
+
+def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
+    """Return the error for a reply to a POST that is no success."""
+    if may_be_accepted(reply):
         return ambiguous(f"the API answered {words(reply)}", reply.status)
     return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
 

@@ -7,7 +7,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Reply, Send, Step, T, is_success, words
+from airflow_provider_falinvoke.api.outcomes import (
+    Call,
+    Failure,
+    Outcome,
+    Reply,
+    Send,
+    Step,
+    SubmitRecord,
+    T,
+    is_success,
+    words,
+)
 from airflow_provider_falinvoke.api.replies import read_invocation
 from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -99,5 +110,5 @@ class WatchedHook(FalInvokeHook):
         super().__init__(fal_conn_id)
         self._watch = watch
 
-    def _run(self, call: Call[T]) -> T:
-        return super()._run(observed(call, self._watch.see))
+    def _run(self, call: Call[T], record: SubmitRecord | None = None) -> T:
+        return super()._run(observed(call, self._watch.see), record)

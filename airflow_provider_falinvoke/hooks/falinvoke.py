@@ -27,6 +27,7 @@ from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
 from airflow_provider_falinvoke.api.line import SharedLine
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
+from airflow_provider_falinvoke.api.outcomes import may_be_accepted
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
@@ -35,7 +36,7 @@ from airflow_provider_falinvoke.media import Saving
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Send, T
+    from airflow_provider_falinvoke.api.outcomes import Call, Outcome, Send, SubmitRecord, T
     from airflow_provider_falinvoke.media.manifest import MediaFile
 
 #: How long to wait for a job where the caller does not say.
@@ -94,12 +95,16 @@ class FalInvokeHook(BaseHook):
         patience = (await self.async_endpoint()).extra.submit_patience
         return await self._arun(self._submit(request, patience))
 
-    def submit_request(self, request: InvokeRequest, *, patience: float | None = None) -> Invocation:
+    def submit_request(
+        self, request: InvokeRequest, *, patience: float | None = None, record: SubmitRecord | None = None
+    ) -> Invocation:
         """Submit a request that was checked before; see :meth:`submit`.
 
         :param patience: seconds to go on trying; the connection's ``submit_patience`` by default.
+        :param record: keeps what a later process has to know; see there.
         """
-        return self._run(self._submit(request, self.endpoint.extra.submit_patience if patience is None else patience))
+        patience = self.endpoint.extra.submit_patience if patience is None else patience
+        return self._run(self._submit(request, patience), record)
 
     def get(self, request_id: str, *, patience: float = GET_PATIENCE, is_new: bool = False) -> Invocation:
         """Ask for an invocation: ``GET /v1/async-invoke/{request_id}``, status and result in one request.
@@ -332,22 +337,18 @@ class FalInvokeHook(BaseHook):
             account=self._account,
         )
 
-    def _run(self, call: Call[T]) -> T:
+    def _run(self, call: Call[T], record: SubmitRecord | None = None) -> T:
         if self._client is None:
             self._load_certificates(self.endpoint)
             self._client = client = open_client(self.endpoint)
             weakref.finalize(self, client.close)
-        return run(gated(call, self._account.gate), self._client, observe=self._observe)
+        return run(gated(call, self._account.gate), self._client, observer=_Observer(self, record))
 
     async def _arun(self, call: Call[T]) -> T:
         async with SharedLine(self.fal_conn_id, self._look_up) as line:
             await line.endpoint()  # a connection that is wrong is told as that, and not as a request that failed
             await metrics.make_ready()
-            return await arun(gated(call, self._account.gate), line, observe=self._observe)
-
-    def _observe(self, step: Send, outcome: Outcome) -> None:
-        self.requests += 1
-        metrics.requested(self.fal_conn_id, step, outcome)
+            return await arun(gated(call, self._account.gate), line, observer=_Observer(self))
 
     @property
     def _account(self) -> Account:
@@ -391,6 +392,29 @@ class FalInvokeHook(BaseHook):
         """Return labels, hidden fields and placeholders of the connection form, for Airflow 3.1."""
         behaviour: dict[str, Any] = dict(UI_FIELD_BEHAVIOUR)
         return {"hidden_fields": behaviour.pop("hidden-fields"), **behaviour}
+
+
+class _Observer:
+    """Counts a hook's requests, and keeps the record of a submit.
+
+    :param record: that of the job that a POST is for, if somebody keeps one.
+    """
+
+    __slots__ = ("_hook", "_record")  # thousands of waits may be in one process
+
+    def __init__(self, hook: FalInvokeHook, record: SubmitRecord | None = None) -> None:
+        self._hook = hook
+        self._record = record
+
+    def sending(self, step: Send) -> None:
+        if self._record is not None and step.method == "POST":
+            self._record.intend()
+
+    def sent(self, step: Send, outcome: Outcome) -> None:
+        self._hook.requests += 1
+        metrics.requested(self._hook.fal_conn_id, step, outcome)
+        if self._record is not None and step.method == "POST" and not may_be_accepted(outcome):
+            self._record.withdraw()
 
 
 def _takes_the_key(endpoint: Endpoint, models: list[str]) -> tuple[bool, str]:
