@@ -1,0 +1,26 @@
+"""Each disturbance at each operation of each path, and many pairs of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.explore import broken, drawn, points
+from tests.simulation.paths import PATHS, STORAGES
+
+pytestmark = pytest.mark.chaos
+
+PAIRS = 300
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("path", PATHS)
+def test_each_disturbance_at_each_operation(path: str, storage: str) -> None:
+    found = broken(points(path, storage))
+    assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("path", PATHS)
+def test_two_disturbances(path: str, seed: int) -> None:
+    found = broken(drawn(1000 + seed, PAIRS, paths=(path,)))
+    assert not found, "\n".join(["", *found])
