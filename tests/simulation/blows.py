@@ -47,8 +47,7 @@ class Blow(str, Enum):
         return {Blow.OUTAGE_2: 2, Blow.OUTAGE_6: 6}.get(self, 0)
 
 
-_ALWAYS = (Blow.KILL_BEFORE, Blow.KILL_AFTER, Blow.FREEZE_BEFORE, Blow.FREEZE_AFTER)
-_FAILING = (Blow.ERROR_BEFORE, Blow.ERROR_AFTER, Blow.OUTAGE_2, Blow.OUTAGE_6)
+_READS = ("read ", "list", "get ", "GET ", "pull ")
 
 
 class Operation(NamedTuple):
@@ -68,13 +67,25 @@ class Operation(NamedTuple):
         return f"{self.number:4} {self.process:12} {self.kind.value}: {self.name}"
 
 
-def blows_at(operation: Operation, storage: str) -> list[Blow]:
-    """Return what can happen at an operation."""
-    blows = list(_ALWAYS)
+def blows_at(operation: Operation, storage: str, *, is_first: bool) -> list[Blow]:
+    """Return what can happen at an operation, without what is the same as something else.
+
+    A death before an operation is one after the operation before; and to what only reads, nothing is done.
+
+    :param is_first: whether it is its process's first operation.
+    """
+    changes = not operation.name.startswith(_READS)
+    blows = [Blow.FREEZE_AFTER]
+    if is_first:
+        blows += [Blow.KILL_BEFORE, Blow.FREEZE_BEFORE]
+    if changes:
+        blows += [Blow.KILL_AFTER]
     if operation.kind is not Kind.PAUSE:
-        blows += _FAILING
+        blows += [Blow.ERROR_BEFORE, Blow.OUTAGE_2, Blow.OUTAGE_6]
+    if changes and operation.kind is not Kind.PAUSE:
+        blows += [Blow.ERROR_AFTER]
     if operation.writes:
         blows += [Blow.TORN, Blow.TORN_ERROR]
-    if storage == "disk":
+    if changes and storage == "disk":
         blows += [Blow.POWER, Blow.POWER_NAMES]
     return blows

@@ -120,8 +120,9 @@ class Disk:
         def operation(path: Any, *more: Any, **options: Any) -> Any:
             if not self._is_here(path) or (name == "mkdir" and Path(path).is_dir()):
                 return real(path, *more, **options)
+            verb = "list" if name == "listdir" else name
             to = f" to {self._short(more[0])}" if more and self._is_here(more[0]) else ""
-            return self._world.do(Kind.STORAGE, f"{name} {self._short(path)}{to}", lambda: real(path, *more, **options))
+            return self._world.do(Kind.STORAGE, f"{verb} {self._short(path)}{to}", lambda: real(path, *more, **options))
 
         return operation
 

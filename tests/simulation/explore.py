@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from tests.simulation.blows import Operation, blows_at
+from tests.simulation.blows import Blow, Operation, blows_at
 from tests.simulation.invariants import Problem
 from tests.simulation.paths import PATHS, STORAGES
 from tests.simulation.stage import Case
@@ -27,7 +27,8 @@ def undisturbed(path: str, storage: str, seed: int) -> tuple[tuple[Operation, ..
 
 def examine(case: Case) -> Story:
     """Play a case, compare what it comes to with the undisturbed one, and return it."""
-    _, expected = undisturbed(case.path, case.storage, case.seed)
+    names = [case.path, PATHS[case.path].or_as]
+    expected = [undisturbed(name, case.storage, case.seed)[1] for name in names if name]
     story = play(case)
     story.invariants.compare(expected)
     return story
@@ -37,7 +38,7 @@ def points(path: str, storage: str, seed: int = 0) -> Iterator[Case]:
     """Yield a case for each disturbance at each operation of a path."""
     operations, _ = undisturbed(path, storage, seed)
     for operation in operations:
-        for blow in blows_at(operation, storage):
+        for blow in _blows_at(operation, operations, storage):
             for then in ("retry", "clear"):
                 yield Case(path, storage, seed, ((operation.number, blow),), then)
 
@@ -61,12 +62,17 @@ def drawn(seed: int, count: int, *, paths: tuple[str, ...] = tuple(PATHS)) -> It
         path, storage, order = dice.choice(paths), dice.choice(STORAGES), dice.randrange(ORDERS)
         operations, _ = undisturbed(path, storage, order)
         first = dice.choice(operations)
-        blows = [(first.number, dice.choice(blows_at(first, storage)))]
+        blows = [(first.number, dice.choice(_blows_at(first, operations, storage)))]
         then = dice.choice(("retry", "clear"))
         if dice.random() < 0.5:
             # The second one strikes what follows the first, whose operations are known once it was played.
-            later = play(Case(path, storage, order, tuple(blows), then)).stage.world.operations[first.number :]
-            if later:
+            played = play(Case(path, storage, order, tuple(blows), then)).stage.world.operations
+            if later := played[first.number :]:
                 second = dice.choice(later)
-                blows.append((second.number, dice.choice(blows_at(second, storage))))
+                blows.append((second.number, dice.choice(_blows_at(second, played, storage))))
         yield Case(path, storage, order, tuple(blows), then)
+
+
+def _blows_at(operation: Operation, operations: Sequence[Operation], storage: str) -> list[Blow]:
+    before = operations[operation.number - 2].process if operation.number > 1 else None
+    return blows_at(operation, storage, is_first=before != operation.process)

@@ -38,6 +38,7 @@ class Path:
     :param prompts: what its jobs are about, in order.
     :param duration: seconds that a job takes.
     :param before: what was before the task.
+    :param or_as: another path whose result is as good.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Path:
     duration: float = 3.0
     weather: Weather = "fair"
     before: Callable[[Stage], None] | None = None
+    or_as: str | None = None
 
 
 def _single(**changes: Any) -> Callable[[str], BaseOperator]:
@@ -85,7 +87,7 @@ PATHS = {
         Path("deferred", _single(deferrable=True), duration=_LONG),
         Path("nowait", _single(wait_for_completion=False)),
         Path("reuse", _REUSING),
-        Path("reused", _REUSING, before=_made_before),
+        Path("reused", _REUSING, before=_made_before, or_as="reuse"),
         Path("busy", _single(), weather="busy"),
         Path("refusing", _single(), weather="refusing"),
         Path("slow", _single(), weather="slow"),
@@ -99,4 +101,4 @@ PATHS = {
         Path("speech_deferred", _speech(deferrable=True), prompts=_PARTS, duration=_LONG),
     )
 }
-STORAGES = ("disk", "objects")
+STORAGES = ("objects", "disk")
