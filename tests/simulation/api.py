@@ -53,7 +53,7 @@ class Sent:
 
     :param accepted: jobs that it became.
     :param certainly_not: whether the last one certainly came to nothing, by an answer that the process had.
-    :param paused: whether the process paused since.
+    :param paused: whether the process paused since, and its intent stood.
     """
 
     accepted: list[Job] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import importlib
+import inspect
 import logging
 import pkgutil
 import random
@@ -34,6 +35,7 @@ from tests.simulation.objects import OBJECTS, PROTOCOL, Objects, ObjectsPath
 from tests.simulation.world import START, Process, World
 
 _PACKAGE = airflow_provider_falinvoke.__name__
+_TIME, _SLEEP = time.time, time.sleep
 _LOG = logging.getLogger(_PACKAGE)
 _CONNECTION = Connection(
     conn_id="falinvoke_default", conn_type="falinvoke", host=BASE_URL, password="simulated-key", extra="{}"
@@ -79,9 +81,8 @@ def _time(world: World) -> Iterator[Any]:
     yield mock.patch.object(time, "time", world.time)
     yield mock.patch.object(time, "sleep", world.sleep)
     yield mock.patch.object(time, "monotonic", lambda: world.now - START)
-    # Bound when they were defined.
-    yield mock.patch.dict(drivers.run.__kwdefaults__, clock=world.time, sleep=world.sleep)
-    yield mock.patch.dict(drivers.arun.__kwdefaults__, clock=world.time)
+    for defaults, name, real in _bound_clocks():
+        yield mock.patch.dict(defaults, {name: world.sleep if real is _SLEEP else world.time})
     yield mock.patch.object(asyncio, "run", loops.running(world))
 
 
@@ -126,9 +127,25 @@ def everywhere(original: Any, substitute: Callable[..., Any]) -> Iterator[Any]:
 
 
 @cache
+def _bound_clocks() -> list[tuple[dict[str, Any], str, Any]]:
+    """Return the parameters of the package whose default is the clock, or the sleep, as it was when they were made."""
+    found = []
+    for module in _modules():
+        for owner in (module, *(one for one in vars(module).values() if inspect.isclass(one))):
+            for function in vars(owner).values():
+                if inspect.isfunction(function) and str(function.__module__).startswith(_PACKAGE):
+                    defaults = function.__kwdefaults__ or {}
+                    found += [(defaults, name, one) for name, one in defaults.items() if one in (_TIME, _SLEEP)]
+    return found
+
+
+def _modules() -> list[types.ModuleType]:
+    return [module for name, module in sys.modules.items() if name.startswith(_PACKAGE)]
+
+
+@cache
 def _names_of(original: Any) -> list[tuple[Any, str]]:
-    ours = [module for name, module in sys.modules.items() if name.startswith(_PACKAGE)]
-    return [(module, name) for module in ours for name, value in vars(module).items() if value is original]
+    return [(module, name) for module in _modules() for name, value in vars(module).items() if value is original]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -74,9 +75,9 @@ class Invariants:
             )
 
     def paused(self) -> None:
-        """Take note that a process went on after it knew that POSTs came to nothing."""
-        for sent in self._stage.api.sent.values():
-            sent.paused = sent.certainly_not
+        """Take note of intents that stand though a process knows that their POSTs came to nothing, and went on."""
+        for what in self._intents():
+            self._sent(what).paused |= self._sent(what).certainly_not
 
     def stopped(self, operation: Operation, blow: Blow) -> None:
         """Take note of the POSTs that nobody can know of: their intents are stored, and they may be in the air."""
@@ -84,11 +85,15 @@ class Invariants:
         if operation.kind in (Kind.XCOM, Kind.AIRFLOW):  # no time for these before the ids are stored
             for request_id in self._stage.world.current.learned:
                 self._stage.api.jobs[request_id].is_known = True
-        if self._intends():
-            for what in self._stage.path.prompts:
-                sent = self._sent(what)
-                if not (sent.paused or (sent.accepted and sent.accepted[-1].is_known)):
-                    self._doubtful.add(what)
+        for what in self._intents():
+            sent = self._sent(what)
+            if not (sent.paused or (sent.accepted and sent.accepted[-1].is_known)):
+                self._doubtful.add(what)
+
+    def out_of_reach(self, operation: Operation) -> None:
+        """Take note of the intents that a process cannot withdraw."""
+        if operation.kind in (Kind.STORE, Kind.STORAGE):
+            self._doubtful |= self._intents()
 
     # Told by the story.
 
@@ -144,8 +149,14 @@ class Invariants:
     def _sent(self, what: str) -> Sent:
         return self._stage.api.sent.setdefault(what, Sent())
 
-    def _intends(self) -> bool:
-        return '"intent"' in json.dumps(self._stage.airflow.states) + self._texts()
+    def _intents(self) -> set[str]:
+        """Return the prompts of which an intent is stored: the one of a task, or those of a batch by their indexes."""
+        prompts, found = self._stage.path.prompts, _phases(list(self._stage.airflow.states.values()))
+        for name, data in self._stage.files().items():
+            if name.endswith(".json"):
+                with contextlib.suppress(ValueError):
+                    found += _phases(json.loads(data))
+        return {prompts[record.get("index", 0)] for record in found if record["phase"] == "intent"}
 
     def _known(self, level: int) -> str:
         """Return all that is written down: states, XComs, journals, and the log from a level on."""
@@ -192,6 +203,9 @@ class Invariants:
         """Return the result without what differs from run to run."""
         rows = self._rows() if len(self._stage.path.prompts) > 1 else []
         result = self._stage.airflow.result
+        if self._stage.path.name.startswith("reuse") and isinstance(result, dict):
+            # It is as good where another try, or a frozen one, made the files.
+            result = {name: value for name, value in result.items() if name not in ("reused", "estimated_cost")}
         found = {"result": result, "rows": rows}
         named = json.dumps(found)
         files = {
@@ -207,6 +221,13 @@ class Invariants:
         return text.replace(self._stage.folder, "<folder>").replace(
             self._stage.folder.removeprefix("file://"), "<folder>"
         )
+
+
+def _phases(value: Any) -> list[dict[str, Any]]:
+    """Return the records in a value, however deep: what has a phase."""
+    if isinstance(value, dict):
+        return [value] if isinstance(value.get("phase"), str) else _phases(list(value.values()))
+    return [record for one in value for record in _phases(one)] if isinstance(value, list) else []
 
 
 def _timeless(value: Any) -> Any:

@@ -18,6 +18,8 @@ TICK = 0.01
 MOST_OPERATIONS = 6000
 #: Real seconds after which a process of the simulation hangs, which is a fault of the simulation.
 HANGS = 60.0
+#: So many failures in a row a task gets over.
+_SHORT = 2
 #: A process stops at these before the operation is done, or half done, and at those after it.
 _BEFORE = frozenset({Blow.KILL_BEFORE, Blow.FREEZE_BEFORE, Blow.TORN})
 _AFTER = frozenset({Blow.KILL_AFTER, Blow.FREEZE_AFTER, Blow.POWER, Blow.POWER_NAMES})
@@ -39,6 +41,9 @@ class Watcher(Protocol):
 
     def paused(self) -> None:
         """Take note that a pause is over."""
+
+    def out_of_reach(self, operation: Operation) -> None:
+        """Take note that an operation fails in a long outage."""
 
 
 @dataclass
@@ -134,6 +139,8 @@ class World:
             self._failing[kind] = blow.outage or self._failing.get(kind, 0)
         if self._failing.get(kind, 0) > 0:
             self._failing[kind] -= 1
+            if self.watcher is not None and self._failing[kind] + 1 > _SHORT:
+                self.watcher.out_of_reach(operation)
             raise before()
         self._before(operation, blow, torn, before)
         result = effect()
