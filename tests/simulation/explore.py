@@ -14,7 +14,7 @@ from tests.simulation.stage import Case
 from tests.simulation.story import Story, outcome_of, play
 
 #: So many orders of what threads do are drawn from.
-ORDERS = 3
+ORDERS = 2
 
 
 @cache

@@ -15,6 +15,7 @@ from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.media.store import Folder
 from tests.simulation import airflow
 from tests.simulation.blows import Blow
+from tests.simulation.disk import Disk
 from tests.simulation.explore import examine, points, undisturbed
 from tests.simulation.stage import Case
 
@@ -79,13 +80,9 @@ def test_a_store_that_cannot_be_read_and_is_taken_for_empty() -> None:
         except airflow.AirflowAwayError:
             return None
 
-    plant = mock.patch.object(airflow.StateStore, "get", empty)
-    twice = Case("sync", "objects", 0, ((7, Blow.KILL_AFTER), (8, Blow.ERROR_BEFORE)))
-    undisturbed.cache_clear()
-    operations = [operation.name for operation in undisturbed("sync", "objects", 0)[0]]
-    posted = next(number for number, name in enumerate(operations, 1) if name.startswith("POST"))
-    twice = twice._replace(blows=((posted, Blow.KILL_AFTER), (posted + 1, Blow.ERROR_BEFORE)))
-    with plant:
+    posted = next(one.number for one in undisturbed("sync", "objects", 0)[0] if one.name.startswith("POST"))
+    twice = Case("sync", "objects", 0, ((posted, Blow.KILL_AFTER), (posted + 1, Blow.OUTAGE_2)))
+    with mock.patch.object(airflow.StateStore, "get", empty):
         assert problems(twice, "paid twice")
     assert problems(twice, "paid twice") == []
 
@@ -122,6 +119,11 @@ def test_a_file_that_is_written_in_place(storage: str) -> None:
 
     plant = mock.patch.object(Folder, "new_file", new_file)
     finds("half a file", plant, "sync", Blow.TORN, Blow.KILL_AFTER, storage=storage)
+
+
+def test_a_file_that_is_not_synced() -> None:
+    plant = mock.patch.object(Disk, "_synced", lambda *_: None)
+    finds("half a file", plant, "sync", Blow.POWER_NAMES, storage="disk")
 
 
 def test_a_batch_that_submits_before_its_intents_are_written() -> None:
