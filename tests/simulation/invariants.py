@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.simulation.api import Job, Sent
 from tests.simulation.blows import Blow, Kind, Operation
-from tests.simulation.world import KilledError, Process
+from tests.simulation.world import Process
 
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage
@@ -107,7 +107,7 @@ class Invariants:
     def after(self, process: Process) -> None:
         """Check a process that has ended."""
         self._check_files()
-        if isinstance(process.error, Exception):
+        if process.error is not None and not process.dead:
             known = self._known(logging.WARNING) + str(process.error)
             for request_id in process.learned:
                 if request_id not in known:
@@ -247,8 +247,3 @@ def _difference(expected: Any, found: Any) -> str:
             if one != other:
                 return f"{number}: {_difference(one, other)}"
     return f"{str(found)[:160]} in place of {str(expected)[:160]}"
-
-
-def was_killed(process: Process) -> bool:
-    """Whether a process died."""
-    return isinstance(process.error, KilledError)

@@ -10,7 +10,7 @@ from airflow_provider_falinvoke._compat import AirflowFailException
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError
 from tests.simulation.invariants import Invariants
 from tests.simulation.stage import Case, Deferral, Stage
-from tests.simulation.world import KilledError, Process
+from tests.simulation.world import EndlessError, Process
 
 #: More tries than any two outages are worth.
 MOST_TRIES = 16
@@ -87,12 +87,12 @@ class Story:
             self._frozen.append(process)
             return Ending.FROZEN
         self.invariants.after(process)
+        if isinstance(process.error, EndlessError):
+            raise process.error
+        if process.dead:  # whatever Python made of that on its way out
+            return Ending.DIED
         if process.error is None:
             return Ending.SUCCESS
-        if isinstance(process.error, KilledError):
-            return Ending.DIED
-        if not isinstance(process.error, Exception):
-            raise process.error
         for_good = isinstance(process.error, AirflowFailException)
         self.invariants.failed(process, doubtful=is_doubt(process.error), for_good=for_good)
         return Ending.FAILED_FOR_GOOD if for_good else Ending.FAILED

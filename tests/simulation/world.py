@@ -162,18 +162,16 @@ class World:
             self._freeze()
 
     def _after(self, operation: Operation, blow: Blow | None, error: Callable[[], Exception]) -> None:
+        if blow in (Blow.POWER, Blow.POWER_NAMES):
+            self.on_power_loss(blow is Blow.POWER_NAMES)
         if blow in _AFTER:
             self._tell(operation, blow)
-        if blow is Blow.KILL_AFTER:
+        if blow in (Blow.KILL_AFTER, Blow.POWER, Blow.POWER_NAMES):
             self._kill()
         elif blow is Blow.ERROR_AFTER:
             raise error()
         elif blow is Blow.FREEZE_AFTER:
             self._freeze()
-        elif blow in (Blow.POWER, Blow.POWER_NAMES):
-            self.current.dead = True
-            self.on_power_loss(blow is Blow.POWER_NAMES)
-            raise KilledError
 
     def run(self, name: str, attempt: int, work: Callable[[], Any]) -> Process:
         """Run a process until it ends, dies or freezes, and return it."""
