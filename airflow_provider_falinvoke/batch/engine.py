@@ -287,7 +287,7 @@ class Batch:
         try:
             self._journal.commit()
         except JournalError as error:
-            log.warning("After a clear, the ambiguous items are told once more: %s", error)
+            log.warning("A clear will report the ambiguous items once more before it submits them again: %s", error)
 
     def _tell_what_is_lost(self) -> None:
         for index, why in self._journal.lost.items():
