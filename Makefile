@@ -71,4 +71,4 @@ docs: install ## Build the documentation into site/, for a browser
 	@echo "file://$(CURDIR)/site/index.html"
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-airflow* matrix-logs .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site
+	rm -rf $(VENV) .venv-airflow* matrix-logs .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output site

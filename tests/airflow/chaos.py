@@ -21,7 +21,7 @@ PATHS = ("deferrable", "sync")
 #: How a job has to end: its result home; a submit that may be paid reported, and none repeated; by the user's own hand.
 Expected = Literal["result", "ambiguous", "user", "refused"]
 NOT_AT_ALL = "not at all"
-AMBIGUOUS = ("It is not known whether the job was submitted", "died while it submitted this job")
+AMBIGUOUS = ("It is not known whether the job was submitted", "while it submitted this job")
 
 
 @dataclass(frozen=True)

@@ -578,19 +578,3 @@ def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator, monkeyp
     emulator.reset()
     assert execute(operator(model_id=FAST), context)["request_id"] not in request_ids
     assert len(emulator.posts()) == 1
-
-
-def test_a_death_during_the_submit_stops_the_next_try(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = Context()
-    context["task_state_store"] = Memory()
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("airflow_provider_falinvoke.hooks.falinvoke.FalInvokeHook.submit_request", dies)
-        with pytest.raises(KeyboardInterrupt):
-            execute(operator(), context)
-    with pytest.raises(AirflowFailException, match="may pay twice"):
-        execute(operator(), context)
-    assert emulator.requests == []
