@@ -11,8 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_falinvoke._compat import hears_of_success
+from airflow_provider_falinvoke.api.drivers import sleep
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STORE_KEY = "falinvoke_job"
+#: A write that fails is tried again after so many seconds each, where a paid job or a false doubt depends on it.
+PAUSES = (1.0, 2.0, 4.0)
 AmbiguousPolicy = Literal["fail", "retry"]
 
 
@@ -133,10 +135,10 @@ class Ledger:
     :param clock: gives the time in epoch seconds.
     """
 
-    def __init__(self, store: Store | None, generation: int, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store | None, generation: int, *, clock: Callable[[], float] | None = None) -> None:
         self._store = store
         self._generation = generation
-        self._clock = clock
+        self._clock = clock or time.time
         self._wanted = ""
         #: What the store held before the intent that stands in it now, if one does.
         self._replaced: Record | None = None
@@ -215,16 +217,13 @@ class Ledger:
         if not self.is_submitting:
             return
         self.record, self.is_submitting = self._replaced, False
-        with self._contained("that nothing was submitted"):
-            if self.record is not None:
-                self._write()
-            elif self._store is not None:
-                self._store.delete(STORE_KEY)
+        self._contained("that nothing was submitted", PAUSES)
 
     def submitted(self, request_id: str, submitted_at: float, deadline: float) -> None:
         """Store the job's id. A store that fails now does not stop the task: the job runs and is paid."""
         self.is_submitting = False
-        self._update(phase=Phase.SUBMITTED, request_id=request_id, submitted_at=submitted_at, deadline=deadline)
+        job = {"request_id": request_id, "submitted_at": submitted_at, "deadline": deadline}
+        self._update(PAUSES, phase=Phase.SUBMITTED, **job)
 
     def reported(self) -> None:
         """Store that the task fails now with the words that nobody knows whether the job is paid."""
@@ -254,20 +253,43 @@ class Ledger:
     def _end(self, phase: Phase, request_id: str | None, **changes: Any) -> None:
         self.is_submitting = False
         if self.record is None:
-            with self._contained("that the job is done"):
+            try:
                 self.record = self._read()
+            except FalInvokeError as error:
+                log.warning("That the job %s is done cannot be stored for a later try: %s", request_id, error)
         self._update(phase=phase, request_id=request_id, **changes)
 
-    def _update(self, **changes: Any) -> None:
+    def _update(self, pauses: Sequence[float] = (), **changes: Any) -> None:
         if self._store is None or self.record is None:
             return
         self.record = self.record.model_copy(update={**changes, "generation": self._generation})
-        with self._contained(f"the state of the job {self.record.request_id}"):
-            self._write()
+        self._contained(f"the state of the job {self.record.request_id}", pauses)
 
     def _write(self) -> None:
-        if self._store is not None and self.record is not None:
+        if self._store is None:
+            return
+        if self.record is None:
+            self._store.delete(STORE_KEY)
+        else:
             self._store.set(STORE_KEY, self.record.model_dump(mode="json"))
+
+    def _contained(self, what: str, pauses: Sequence[float]) -> None:
+        """Write; log a failure of the store, because the task has something better to do or to say than to end with it.
+
+        :param pauses: seconds after which to try again.
+        """
+        self._unwritten = True
+        for pause in (*pauses, None):
+            try:
+                self._write()
+            except Exception:
+                if pause is None:
+                    log.exception("Airflow's task state store does not take %s", what)
+                    return
+                sleep(pause)
+            else:
+                self._unwritten = False
+                return
 
     def _read(self) -> Record | None:
         if self._store is None:
@@ -303,17 +325,6 @@ class Ledger:
                 record.request_id,
                 by_hand(record.request_id),
             )
-
-    @contextmanager
-    def _contained(self, what: str) -> Iterator[None]:
-        """Log a failure of the store where the task has something better to do or to say than to end with it."""
-        self._unwritten = True
-        try:
-            yield
-        except Exception:
-            log.exception("Airflow's task state store does not take %s", what)
-        else:
-            self._unwritten = False
 
 
 def unknown_submit(record: Record | None) -> FalInvokeAmbiguousSubmitError:

@@ -101,6 +101,13 @@ def test_the_fingerprint_covers_what_is_paid_for_and_nothing_else() -> None:
     assert len({fingerprint(request, "conn"), *others}) == 5
 
 
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr("airflow_provider_falinvoke.durable.sleep", slept.append)
+    return slept
+
+
 class MemoryStore:
     """A task state store in a dict; each operation named in ``broken`` fails."""
 
@@ -227,6 +234,26 @@ def test_a_record_that_another_process_wrote_meanwhile_is_seen() -> None:
     assert frozen.has_changed()
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_id_and_that_nothing_was_sent_are_worth_some_tries(taken: bool, slept: list[float]) -> None:
+    class Away(MemoryStore):
+        def _work(self, name: str) -> None:
+            if "set" in self.broken and len(slept) < 2:
+                raise RuntimeError("away for a moment")
+
+    store = Away()
+    ledger = ledger_for_a_submit(store, 0)
+    ledger.intend()
+    store.broken = ("set",)
+    if taken:
+        ledger.submitted("job-1", 1.0, 2.0)
+        assert store.values[STORE_KEY]["request_id"] == "job-1"
+    else:
+        ledger.withdraw()
+        assert not store.values
+    assert len(slept) == 2
+
+
 def test_what_could_not_be_stored_is_stored_later() -> None:
     store = MemoryStore()
     ledger = ledger_for_a_submit(store, 0)
@@ -282,7 +309,8 @@ def test_a_store_that_fails_at_the_end_neither_loses_the_result_nor_hides_the_re
     Ledger(broken, 2).done("job-1")
     with pytest.raises(FalInvokeError, match="nothing is paid"):
         Ledger(broken, 2).intend()
-    assert caplog.text.count("does not take") == 2
+    assert "job-1 is done cannot be stored" in caplog.text
+    assert caplog.text.count("does not take that nothing was submitted") == 1
     assert Ledger(broken, 2).known_request_id() is None
 
 

@@ -19,7 +19,7 @@ from airflow_provider_falinvoke._compat import (
     a_clear_drops_the_store,
 )
 from airflow_provider_falinvoke.api.inputs import prompt_of
-from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest, object_of
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
@@ -254,7 +254,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
 
     def _request(self) -> InvokeRequest:
-        return InvokeRequest.build(self.model_id, self.input, self.tags)
+        # No plain text for a prompt: a template that yields a dict is rendered to a text that looks like one.
+        return InvokeRequest.read(object_of(self.input), model_id=self.model_id, tags=self.tags)
 
     def _order(self, context: Context) -> _Order:
         request = self._request()

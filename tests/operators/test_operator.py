@@ -177,6 +177,12 @@ def test_a_template_that_yields_the_whole_input_may_be_json(emulator: Emulator) 
     assert emulator.jobs[only_post(emulator)].input == {"prompt": "a fox", "num_images": 2}
 
 
+def test_a_whole_request_in_place_of_the_input_is_read_as_one(emulator: Emulator) -> None:
+    run(model_id=SHORT, input={"model_id": FAST, "input": json.dumps({"prompt": "a fox", **SMALL})})
+    (job,) = emulator.jobs.values()
+    assert (job.model_id, job.input) == (FAST, {"prompt": "a fox", **SMALL})
+
+
 def test_a_template_that_yields_a_dict_works_with_native_objects(emulator: Emulator) -> None:
     ran = run(
         input="{{ {'prompt': 'a fox', 'seed': 7} }}",
