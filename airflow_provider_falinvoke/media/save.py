@@ -137,7 +137,8 @@ def _save_one(
             saving.place, request_id=invocation.request_id, number=number, extension=extension
         )
 
-    with closing(Intake(folder, name_of, media.content_type, allowance)) as intake:
+    quote = media.inline or downloader.quotes
+    with closing(Intake(folder, name_of, media.content_type, allowance, quote=quote)) as intake:
         try:
             if media.inline:
                 _decode(media.url, intake, saving.max_file_size)

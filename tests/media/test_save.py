@@ -355,6 +355,17 @@ class TestMishaps:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("quotes", [True, False])
+def test_what_a_private_host_answers_is_in_no_error(
+    quotes: bool, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_falinvoke.api.downloads.Downloader.quotes", quotes)
+    with serving(answer(200, b"internal words")) as host, pytest.raises(FalInvokeMediaError) as caught:
+        save(made_up({"images": [host.base_url]}), tmp_path.as_uri())
+    assert "it is a text and not a file of media" in str(caught.value)
+    assert ("internal words" in str(caught.value)) is quotes
+
+
 def inline(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
