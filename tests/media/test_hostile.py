@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
@@ -19,6 +20,7 @@ from airflow_provider_falinvoke.media.containers import Kind
 from airflow_provider_falinvoke.media.find import read_flag
 from airflow_provider_falinvoke.media.recognise import Ends, recognise
 from airflow_provider_falinvoke.media.save import _decode
+from airflow_provider_falinvoke.reuse import KeptResult
 from tests.support.samples import flac, mp3, mp4, ogg, picture, wav
 
 SIZE = 64_000
@@ -164,6 +166,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "the source of a file": lambda text: [media.source for media in contents_of([f"https://{text}"]).files],
     "a flag": lambda text: read_flag([text, {text: text}]),
     "an inline file": lambda text: _decode(text, Nowhere(), 1 << 30),  # type: ignore[arg-type]  # all that it needs
+    "a record of reuse": KeptResult.model_validate_json,
     "a name": name,
     "a template": FileName,
 }
@@ -171,7 +174,7 @@ MEASURED = [extension for extension in STARTS if extension not in ("", "webm", "
 
 
 def test_what_meets_foreign_bytes_is_linear() -> None:
-    refused = contextlib.suppress(MediaFailedError, FalInvokeInputError)
+    refused = contextlib.suppress(MediaFailedError, FalInvokeInputError, ValidationError)
     for label, unit in TEXTS.items():
         text = unit * (SIZE // len(unit))
         for prefix, (reader, read) in itertools.product(IN_OUTPUTS, READERS.items()):
