@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
-from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
 from airflow_provider_falinvoke.media.manifest import MediaFile
 
 log = logging.getLogger(__name__)
@@ -73,15 +73,25 @@ class Kept:
         self._name = f"_reuse/{fingerprint(request.model_copy(update={'tags': None}), conn_id)}.json"
 
     def find(self) -> dict[str, Any] | None:
-        """Return the result of the earlier job, marked as reused; None where there is none, or its files changed."""
+        """Return the result of the earlier job, marked as reused; None where there is none, or its files changed.
+
+        :raises FalInvokeMediaError: the storage cannot be read, which is not the same as that nothing is there.
+        """
         try:
             data = self._folder.read(self._name)
             if data is None:
                 return None
             result = KeptResult.model_validate_json(data)
             problem = self._problem_of(result.files)
-        except Exception as error:  # each storage has errors of its own; a new job is what was asked for at the least
-            problem = f"what is kept of it cannot be read ({type(error).__name__}: {printable(error)})"
+        except ValueError as error:
+            problem = f"what is kept of it is damaged ({printable(error)})"
+        except FileNotFoundError as error:
+            problem = f"a file of it is gone ({printable(error)})"
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeMediaError(
+                f"The files of an earlier job with this request cannot be read ({type(error).__name__}: "
+                f"{printable(error)}). Nothing was submitted; a retry looks again, reuse=False pays for a new job."
+            ) from error
         if problem:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None

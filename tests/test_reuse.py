@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_falinvoke._compat import AirflowFailException
 from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.exceptions import FalInvokeMediaError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from tests.support.dags import run_tasks
 from tests.support.execution import Context, execute, operator
@@ -147,6 +148,22 @@ def test_what_is_not_as_it_was_saved_is_made_anew(
     assert make(tmp_path)["reused"] is False
     assert len(emulator.posts()) == 2
     assert "a new job is paid for" in caplog.text
+
+
+def test_a_storage_that_does_not_answer_is_no_reason_to_pay_again(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(tmp_path)
+
+    def away(*_: object) -> bytes:
+        raise OSError("no route to the storage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_provider_falinvoke.media.store.Folder.read", away)
+        with pytest.raises(FalInvokeMediaError, match=r"no route to the storage.*Nothing was submitted"):
+            make(tmp_path)
+    assert make(tmp_path)["request_id"] == first["request_id"]
+    assert len(emulator.posts()) == 1
 
 
 def test_what_somebody_else_wrote_into_the_record_does_not_get_into_the_result(
