@@ -127,7 +127,7 @@ def test_a_file_that_is_not_synced() -> None:
 
 
 def test_a_batch_that_submits_before_its_intents_are_written() -> None:
-    plant = mock.patch.object(Journal, "flush", lambda _: None)
+    plant = mock.patch.object(Journal, "commit", lambda *_, **__: None)
     finds("paid twice", plant, "batch", Blow.KILL_AFTER)
 
 
