@@ -179,7 +179,6 @@ class Wave:
         while self._to_save and len(self._saves) < SAVES_AT_ONCE:
             index, one = self._to_save.popleft()
             self._saves[saves.submit(self._bring_home, one)] = index
-        # The request_ids that came back, unless a thread has written them with its next intent.
         self._journal.commit()
         if not self._air:
             return False
@@ -199,7 +198,7 @@ class Wave:
                 self._failed(index, error or FalInvokeInputError("The input changed while the batch ran."))
 
     def _post(self, index: int, request: InvokeRequest) -> Invocation:
-        """Submit an item, in a thread; its request_id is in the journal's memory before anybody else may fail."""
+        """Submit an item, in a thread, and keep its request_id whatever the other threads meet."""
         intent = _Intent(self._journal, index, lambda: bool(self._asked_to_stop or self.stopped or self._fatal))
         patience = min(SUBMIT_PATIENCE, self._hook.endpoint.extra.submit_patience)
         invocation = self._hook.submit_request(request, patience=patience, record=intent)
@@ -207,6 +206,8 @@ class Wave:
             now = time.time()
             item = self._journal.items[index].with_(Phase.SUBMITTED, request_id=invocation.request_id)
             self._journal.put(replace(item, submitted_at=now, deadline=now + self._timeout))
+            with suppress(JournalError):  # the main thread tries for longer
+                self._journal.commit(patient=False)
         return invocation
 
     def _note(self, *done: Future[Any]) -> None:
