@@ -121,6 +121,13 @@ class Job:
         self.until_state("failed", seconds=180)
         time.sleep(8)
 
+    def until_run_failed(self) -> None:
+        """Wait until the run failed: a task that is cleared while Airflow ends its run is never begun again."""
+        run = f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
+        self.lab.until(
+            f"the run of {self.model_id} failed", lambda: self.lab.airflow.api("GET", run)["state"] == "failed"
+        )
+
     def until_stopped(self) -> None:
         """Wait until the task failed because a submit may be paid, and said so."""
         state = self.until_ended()

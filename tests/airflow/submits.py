@@ -26,7 +26,7 @@ def _kill(job: Job) -> None:
 
 def _mark_failed_and_clear(job: Job) -> None:
     job.mark("failed")
-    time.sleep(1)
+    job.until_run_failed()
     job.clear()
 
 
@@ -116,6 +116,7 @@ def _storage_away_over_posts(seconds: float) -> Act:
         job.until_posted()
         with door.shut_while():
             time.sleep(seconds)
+        _clear_if_failed(job)
 
     return act
 
@@ -125,9 +126,13 @@ def _storage_away_over_files(job: Job) -> None:
     job.start()
     job.until_waiting()
     with door.shut_while():
-        job.until_saving()
-        time.sleep(20)
-    if job.until_ended() == "failed":
+        time.sleep(30)
+    _clear_if_failed(job)
+
+
+def _clear_if_failed(job: Job) -> None:
+    """Clear the task where its retries were over before the storage was there again."""
+    if job.until_ended() == "failed" and not job.tries()[-1].reported:
         time.sleep(8)
         job.clear()
 
