@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.completion import amount_of
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
@@ -43,7 +43,7 @@ def estimated_cost(model_id: Any, input: Any, prices: Any, hook: FalInvokeHook) 
     """Return what a job that is done was estimated to cost; None where that is not known."""
     try:
         known = _prices(prices, hook)
-        return estimate(InvokeRequest.build(model_id, input), known) if known else None
+        return estimate(InvokeRequest.read(object_of(input), model_id=model_id), known) if known else None
     except FalInvokeError as error:
         # The job is done: what its parameters would render to by now is not worth its result.
         log.warning("The cost cannot be estimated any more: %s", error)

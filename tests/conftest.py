@@ -120,3 +120,11 @@ def quick_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferral need not wait for a supervisor that lingers: ``dag.test()`` has none."""
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
     monkeypatch.setattr("airflow_provider_falinvoke.triggers.falinvoke.RESUME_MARGIN", 0.05)
+
+
+@pytest.fixture
+def impatient_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch's storage that fails is tried again at once, as often as otherwise in a minute."""
+    from airflow_provider_falinvoke.batch import journal
+
+    monkeypatch.setattr(journal, "PAUSES", (0.0,) * len(journal.PAUSES))

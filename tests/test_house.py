@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decorators": {"operators", *SHARED},
     "media_tab": {"media_tab", "batch", "media", *API},
     "links": {"media_tab"},
-    "plugins": {"media_tab"},
+    "plugins": {"plugins", "media_tab"},
     "cli": {"cli", *SHARED},
     "__main__": {"cli"},
 }

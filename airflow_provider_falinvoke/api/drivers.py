@@ -100,6 +100,11 @@ def run(
             return result
 
 
+def sleep(seconds: float) -> None:
+    """Do nothing for so many seconds; for what waits for a storage, on the worker."""
+    time.sleep(seconds)
+
+
 def asleep(seconds: float) -> Awaitable[None]:
     """Await so many seconds; a long pause ends together with others, up to :data:`TOGETHER` later and never sooner."""
     if seconds >= _SHORT_PAUSE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from airflow_provider_falinvoke.api.inputs import FalInput, input_type
+from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
 ModelId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -88,6 +88,41 @@ class InvokeRequest(BaseModel):
             raise _wrong(f"input is not JSON: {error}") from None
         return request.model_copy(update={"input": plain})
 
+    @classmethod
+    def read(
+        cls,
+        value: Any,
+        *,
+        model_id: Any = None,
+        tags: Any = None,
+        shared: Mapping[str, Any] | None = None,
+        family: type[FalInput] = FalInput,
+    ) -> InvokeRequest:
+        """Return the checked request of what a user gave, however much of one that is.
+
+        :param value: a prompt (for a speech model: the text), a dict of the model's fields, or a whole request: a dict
+            of ``input`` and, where they are not the defaults, ``model_id`` and ``tags``. Its ``input`` may be a prompt
+            too, or the JSON of the fields, as a template yields it. A dict that has ``input`` beside fields of other
+            names, or a text as ``input`` and no ``model_id``, is the fields of a model that has a field of that name.
+        :param model_id: of a request that names none.
+        :param tags: of a request that has none.
+        :param shared: fields that the request has unless it has its own.
+        :param family: the checks of ``input`` for a model that is not documented.
+        :raises FalInvokeInputError: as :meth:`build` does.
+        """
+        if isinstance(value, Mapping) and _is_whole(value):
+            model_id = value.get("model_id") or model_id
+            tags = tags if value.get("tags") is None else value["tags"]
+            value = value["input"]
+            if isinstance(value, str) and value.lstrip().startswith("{"):
+                value = object_of(value)
+        if isinstance(value, str):
+            speaks = issubclass(input_type(str(model_id).strip(), family), SpeechInput)
+            value = {"text" if speaks else "prompt": value}
+        if isinstance(value, Mapping):
+            value = {**(shared or {}), **value}
+        return cls.build(model_id, value, tags, family=family)
+
     def body(self) -> bytes:
         """Return the request's JSON."""
         data: dict[str, Any] = {"model_id": self.model_id, "input": self.input}
@@ -126,6 +161,12 @@ class Invocation(BaseModel):
         if self.created_at is None or self.completed_at is None:
             return None
         return round((self.completed_at - self.created_at).total_seconds(), 3)
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    if "input" not in value or not value.keys() <= InvokeRequest.model_fields.keys():
+        return False
+    return "model_id" in value or isinstance(value["input"], Mapping)
 
 
 def is_longer(value: Any, limit: int) -> bool:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from airflow_provider_falinvoke.batch.journal import JSON_LINES, Journal
+from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase
 from airflow_provider_falinvoke.batch.plan import Tally
+from airflow_provider_falinvoke.batch.rows import JSON_LINES
 from airflow_provider_falinvoke.batch.storage import Folder
 
 MANIFEST = "manifest.jsonl"
@@ -82,7 +83,6 @@ def row_of(item: Item, result: dict[str, Any], error: str | None = None) -> dict
 
 
 def _current(item: Item, told: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what was told of an item, unless something else became of it since."""
-    if told is not None and (told["state"], told["request_id"]) == (item.phase.value, item.request_id):
+    if told is not None:
         return told
     return row_of(item, {}, {Phase.AMBIGUOUS: _LEFT_BEHIND, Phase.DONE: _LOST}.get(item.phase))

@@ -91,7 +91,7 @@ def _request_of_file(name: str) -> InvokeRequest:
     unknown = given.keys() - {"model_id", "input", "tags"}
     if unknown:
         raise EndError(USAGE, f"--file {name}: a request has no field {', '.join(sorted(unknown))}.")
-    return InvokeRequest.build(given.get("model_id"), given.get("input"), given.get("tags"))
+    return InvokeRequest.read({"model_id": None, "input": None, **given})
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

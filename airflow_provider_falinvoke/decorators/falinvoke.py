@@ -10,7 +10,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from airflow.sdk.definitions.context import context_merge
 
-from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.completion import failing_for_good
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
@@ -24,8 +24,6 @@ else:
         from airflow.sdk.bases.decorator import determine_kwargs
     except ImportError:  # until Airflow 3.1
         from airflow.utils.operator_helpers import determine_kwargs
-
-_REQUEST = frozenset(("model_id", "input", "tags"))
 
 
 class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
@@ -81,31 +79,19 @@ class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
 
     def _take(self, returned: Any) -> None:
         """Read what the function returned: a request, an input, or a prompt."""
-        if _is_request(returned):
-            self.model_id = returned.get("model_id") or self.model_id
-            self.tags = returned.get("tags") or self.tags
-            returned = returned["input"]
-        if isinstance(returned, str):
-            speaks = issubclass(input_type(str(self.model_id)), SpeechInput)
-            returned = {"text" if speaks else "prompt": returned}
-        if not isinstance(returned, Mapping):
+        if not isinstance(returned, (str, Mapping)):
             raise FalInvokeInputError(
                 f"The function of the task {self.task_id!r} returned {returned!r}; nothing was sent. It must return a "
                 "prompt, a dict for input, or a request: a dict of model_id, input and tags."
             )
-        if not self.model_id:
+        if not (self.model_id or (isinstance(returned, Mapping) and returned.get("model_id"))):
             raise FalInvokeInputError(
                 f"No model_id for the task {self.task_id!r}; nothing was sent. Give it to @task.fal_invoke, or let "
                 "the function return it in a request."
             )
-        self.input = dict(returned)
-
-
-def _is_request(returned: Any) -> bool:
-    """Whether it is a whole request, and not the input of a model that has a field ``input``."""
-    if not isinstance(returned, Mapping) or "input" not in returned or not returned.keys() <= _REQUEST:
-        return False
-    return "model_id" in returned or isinstance(returned["input"], Mapping)
+        request = InvokeRequest.read(returned, model_id=self.model_id, tags=self.tags)
+        self.model_id, self.input = request.model_id, request.input
+        self.tags = [tag.model_dump() for tag in request.tags] if request.tags else None
 
 
 def fal_invoke_task(

@@ -190,3 +190,45 @@ def test_the_callers_objects_are_never_changed() -> None:
     request = build(given, tags, IMAGE)
     request.input["loras"].append("changed")
     assert (given, tags) == before
+
+
+SPEECH = "fal-ai/elevenlabs/tts/multilingual-v2"
+
+
+@pytest.mark.parametrize(
+    ("value", "model_id", "fields"),
+    [
+        ("a fox", IMAGE, {"prompt": "a fox"}),
+        ("{red|blue} fox", IMAGE, {"prompt": "{red|blue} fox"}),
+        ("moo", f" {SPEECH} ", {"text": "moo"}),
+        ({"prompt": "a fox", "seed": 4}, IMAGE, {"prompt": "a fox", "seed": 4}),
+        ({"input": {"prompt": "a fox"}}, IMAGE, {"prompt": "a fox"}),
+        ({"model_id": IMAGE, "input": "a fox"}, "other", {"prompt": "a fox"}),
+        ({"model_id": SPEECH, "input": "moo"}, IMAGE, {"text": "moo"}),
+        ({"model_id": IMAGE, "input": ' {"prompt": "a fox"}'}, "other", {"prompt": "a fox"}),
+        ({"model_id": None, "input": '{"prompt": "a fox"}', "tags": None}, IMAGE, {"prompt": "a fox"}),
+        ({"prompt": "a fox", "input": {"a": 1}}, IMAGE, {"prompt": "a fox", "input": {"a": 1}}),
+        ({"input": "a text"}, "someone/else", {"input": "a text"}),
+    ],
+)
+def test_a_request_is_read_however_much_of_one_is_given(value: Any, model_id: str, fields: dict[str, Any]) -> None:
+    request = InvokeRequest.read(value, model_id=model_id, tags={"all": "1"})
+    wanted = value.get("model_id") if isinstance(value, dict) else None
+    assert (request.model_id, request.input) == (wanted or model_id.strip(), fields)
+    assert request.tags == (Tag(key="all", value="1"),)
+
+
+def test_what_a_request_has_itself_wins_over_the_defaults() -> None:
+    given = {"input": '{"seed": 1}', "model_id": "m", "tags": {"own": "1"}}
+    request = InvokeRequest.read(given, model_id="n", tags={"all": "1"}, shared={"seed": 0, "steps": 2})
+    assert (request.model_id, request.input, request.tags) == (
+        "m",
+        {"seed": 1, "steps": 2},
+        (Tag(key="own", value="1"),),
+    )
+
+
+@pytest.mark.parametrize("value", [None, 7, ["a fox"], {"model_id": "m", "input": "{'prompt': 'x'}"}, {"input": {}}])
+def test_what_makes_no_request_is_refused(value: Any) -> None:
+    with pytest.raises(FalInvokeInputError, match="nothing was sent"):
+        InvokeRequest.read(value)

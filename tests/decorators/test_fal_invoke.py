@@ -78,13 +78,15 @@ def test_a_whole_request_wins_over_the_decorators_parameters(given: dict[str, An
 def test_a_request_may_leave_the_model_and_the_tags_to_the_decorator(emulator: Emulator) -> None:
     run({"input": {"prompt": "a fox"}}, tags={"from": "the decorator"})
     run({"model_id": SPEECH, "input": "Good morning."})
-    first, second = emulator.jobs.values()
+    run({"model_id": SPEECH, "input": '{"text": "Good night."}'})
+    first, second, third = emulator.jobs.values()
     assert (first.model_id, first.input, first.tags) == (
         FAST,
         {"prompt": "a fox"},
         [{"key": "from", "value": "the decorator"}],
     )
     assert (second.model_id, second.input) == (SPEECH, {"text": "Good morning."})
+    assert (third.model_id, third.input) == (SPEECH, {"text": "Good night."})
 
 
 @pytest.mark.parametrize(

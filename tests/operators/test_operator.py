@@ -177,6 +177,12 @@ def test_a_template_that_yields_the_whole_input_may_be_json(emulator: Emulator) 
     assert emulator.jobs[only_post(emulator)].input == {"prompt": "a fox", "num_images": 2}
 
 
+def test_a_whole_request_in_place_of_the_input_is_read_as_one(emulator: Emulator) -> None:
+    run(model_id=SHORT, input={"model_id": FAST, "input": json.dumps({"prompt": "a fox", **SMALL})})
+    (job,) = emulator.jobs.values()
+    assert (job.model_id, job.input) == (FAST, {"prompt": "a fox", **SMALL})
+
+
 def test_a_template_that_yields_a_dict_works_with_native_objects(emulator: Emulator) -> None:
     ran = run(
         input="{{ {'prompt': 'a fox', 'seed': 7} }}",
@@ -572,19 +578,3 @@ def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator, monkeyp
     emulator.reset()
     assert execute(operator(model_id=FAST), context)["request_id"] not in request_ids
     assert len(emulator.posts()) == 1
-
-
-def test_a_death_during_the_submit_stops_the_next_try(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = Context()
-    context["task_state_store"] = Memory()
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("airflow_provider_falinvoke.hooks.falinvoke.FalInvokeHook.submit_request", dies)
-        with pytest.raises(KeyboardInterrupt):
-            execute(operator(), context)
-    with pytest.raises(AirflowFailException, match="may pay twice"):
-        execute(operator(), context)
-    assert emulator.requests == []
