@@ -16,9 +16,12 @@ from typing import Any
 
 #: What a task says that does not know whether it paid.
 DOUBT = re.compile(r"may (have been|be) (running and )?paid|\b\d+ ambiguous\b")
-#: How a task says so that found the intent of an earlier try, with the time of that.
-LEFT_BEHIND = re.compile(r"while it submitted[^\n]*? at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
-_INTENT = re.compile(r"submit[^\n]* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC[^\n]* paid|paid[^\n]* \d\d:\d\d:\d\d UTC")
+_TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
+#: How a task says so that found the intent of an earlier try, with the time of that; and a batch, with its items.
+_LEFT_BEHIND = re.compile(rf"while it submitted this[^\n]*? at {_TIME}")
+_ITEMS_LEFT_BEHIND = re.compile(rf"(\d+) \({_TIME}\)")
+#: How both say that they pay in spite of it.
+_AGAIN = re.compile(rf"Submitt(ing|ed) again[^\n]*{_TIME}")
 #: So far apart may lie the times that two processes note of one thing, in seconds.
 _BLUR = 3.0
 
@@ -77,29 +80,38 @@ def silent(paid: Sequence[Paid], named: Collection[str], tries: Sequence[Try]) -
     return [] if any(DOUBT.search(one.log) for one in tries) else unknown
 
 
-def doubted_for_nothing(sent_at: Sequence[float], tries: Sequence[Try], struck_at: Sequence[float]) -> list[str]:
+def doubted_for_nothing(
+    sent_at: Sequence[Sequence[float]], tries: Sequence[Try], struck_at: Sequence[float]
+) -> list[str]:
     """Return the times of intents that failed a task for good though nothing was sent then.
 
-    :param sent_at: when the API saw its POSTs, whatever it answered.
-    :param struck_at: when its process was struck; between the intent and the send nobody can tell.
+    :param sent_at: when the API saw the POSTs of each item, whatever it answered; a single job is one item.
+    :param struck_at: when the task's process was struck; between the intent and the send nobody can tell.
     """
     found = []
     for one in tries:
-        for text in LEFT_BEHIND.findall("\n".join(_failures(one.log))):
+        for item, text in _left_behind(one):
             at = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
             # The text is cut to whole seconds.
-            if not any(-_BLUR <= other - at <= _BLUR + 1 for other in (*sent_at, *struck_at)):
-                found.append(f"{text} UTC, in try {one.number}")
+            if not any(-_BLUR <= other - at <= _BLUR + 1 for other in (*sent_at[item], *struck_at)):
+                found.append(f"{text} UTC, item {item}, in try {one.number}")
     return found
+
+
+def _left_behind(one: Try) -> Iterator[tuple[int, str]]:
+    """Yield of each intent that a try found, and did not dare to repeat, its item and its time."""
+    for error in _failures(one.log):
+        for text in _LEFT_BEHIND.findall(error):
+            yield 0, text
+    for warning in _warnings(one.log):
+        if "while it submitted these" in warning:
+            for item, text in _ITEMS_LEFT_BEHIND.findall(warning):
+                yield int(item), text
 
 
 def warned_of_the_intent(tries: Sequence[Try]) -> bool:
     """Whether a WARNING says that a job is submitted over an intent, and names its time."""
-    return any(
-        entry.get("level") == "warning" and _INTENT.search(str(entry.get("event")))
-        for one in tries
-        for entry in _entries(one.log)
-    )
+    return any(_AGAIN.match(warning) for one in tries for warning in _warnings(one.log))
 
 
 def excerpt(tries: Sequence[Try], most: int = 300) -> str:
@@ -125,6 +137,10 @@ def _failures(log: str) -> Iterator[str]:
         if entry.get("event") == "Task failed with exception":
             for error in entry.get("error_detail") or ():
                 yield str(error.get("exc_value"))
+
+
+def _warnings(log: str) -> Iterator[str]:
+    return (str(entry.get("event")) for entry in _entries(log) if entry.get("level") == "warning")
 
 
 def _entries(log: str) -> Iterator[dict[str, Any]]:

@@ -178,7 +178,7 @@ class Run:
             storm.twice += [f"{name}, {model}: {one}{story}" for one in audit.unasked(paid, tries)]
             unknown = audit.silent(paid, self._named, tries)
             storm.lost += [f"{name}, {model}: {one} is paid and known to nobody{story}" for one in unknown]
-        posts = [post.at for post in self._lab.emulator.posts() if post.model_id in bills]
+        posts = [[post.at for post in self._lab.emulator.posts() if post.model_id == model] for model in bills]
         struck = self.disturber.struck[place]
         storm.for_nothing += [f"{name}: {at}{story}" for at in audit.doubted_for_nothing(posts, tries, struck)]
         results = dict(self._results(place)) if state == "success" else {}

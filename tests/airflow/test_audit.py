@@ -9,7 +9,7 @@ from typing import Any
 from tests.airflow.audit import Paid, Try, doubted_for_nothing, silent, unasked, warned_of_the_intent
 
 DOUBT = "It may be running and paid, and no request_id came back to fetch it by."
-LEFT = "An earlier try of this task died while it submitted it at 2026-11-28 10:00:00 UTC: it may be running and paid"
+LEFT = "An earlier try of this task died while it submitted this job at 2026-11-28 10:00:00 UTC: it may be paid"
 #: 2026-11-28 10:00:00 UTC.
 AT = 1795860000.0
 FIRST, SECOND = Paid("a", AT), Paid("b", AT + 60)
@@ -68,10 +68,20 @@ def test_a_job_in_no_log_is_silent_unless_a_doubt_was_said() -> None:
 
 def test_an_intent_without_a_post_is_found_unless_its_process_was_struck_then() -> None:
     tries = [tried("failed", AT + 9, failure(LEFT))]
-    assert doubted_for_nothing([], tries, []) == ["2026-11-28 10:00:00 UTC, in try 1"]
-    assert doubted_for_nothing([AT - 60], tries, [AT + 60]) == ["2026-11-28 10:00:00 UTC, in try 1"]
-    assert doubted_for_nothing([AT + 0.5], tries, []) == []
-    assert doubted_for_nothing([], tries, [AT + 1]) == []
+    assert doubted_for_nothing([[]], tries, []) == ["2026-11-28 10:00:00 UTC, item 0, in try 1"]
+    assert doubted_for_nothing([[AT - 60]], tries, [AT + 60]) == ["2026-11-28 10:00:00 UTC, item 0, in try 1"]
+    assert doubted_for_nothing([[AT + 0.5]], tries, []) == []
+    assert doubted_for_nothing([[]], tries, [AT + 1]) == []
+
+
+def test_an_intent_of_an_item_is_compared_with_its_own_posts() -> None:
+    text = (
+        "An earlier process ended while it submitted these, so they may be running and paid: items "
+        "0 (2026-11-28 10:00:00 UTC), 2 (2026-11-28 10:00:00 UTC)"
+    )
+    tries = [tried("failed", AT + 9, line("warning", text))]
+    assert doubted_for_nothing([[AT], [], [AT]], tries, []) == []
+    assert doubted_for_nothing([[AT], [AT], []], tries, []) == ["2026-11-28 10:00:00 UTC, item 2, in try 1"]
 
 
 def test_a_warning_names_the_time_of_the_intent() -> None:
@@ -79,3 +89,4 @@ def test_a_warning_names_the_time_of_the_intent() -> None:
     assert warned_of_the_intent([tried("success", AT, line("warning", text))])
     assert not warned_of_the_intent([tried("success", AT, line("info", text))])
     assert not warned_of_the_intent([tried("failed", AT, failure(LEFT))])
+    assert not warned_of_the_intent([tried("failed", AT, line("warning", f"{LEFT}; it is not submitted again"))])
