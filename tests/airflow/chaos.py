@@ -12,11 +12,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from tests.airflow import audit
-from tests.airflow.job import ITEMS, Job
+from tests.airflow.job import Job
 from tests.airflow.lab import Lab
 
 PATHS = ("deferrable", "sync")
@@ -24,6 +24,8 @@ PATHS = ("deferrable", "sync")
 #: the user's own hand; refused by the API; or in one of the first two ways.
 Expected = Literal["result", "ambiguous", "user", "refused", "known"]
 NOT_AT_ALL = "not at all"
+#: Characters of an error that are shown.
+_SHOWN = 1500
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,12 @@ class SharedRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """How a job of a row ended."""
+    """How a job of a row ended.
+
+    :param posts: how many POSTs the API saw for it; of a batch, for the item that had the most.
+    :param paid: how many of them it accepted.
+    :param seconds: how long it took.
+    """
 
     row: Row
     path: str
@@ -71,28 +78,36 @@ class Finding:
     seconds: float
     problem: str
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the table's cells."""
+    @classmethod
+    def of(cls, row: Row, job: Job, ended: str, since: float, problem: str = "") -> Finding:
+        """Return it as it stands now.
+
+        :param since: when the row began, by the monotonic clock.
+        """
+        posts = max(sum(post.model_id == model for post in job.posts) for model in job.models)
+        paid = max(len(job.lab.bills(model)) for model in job.models)
+        return cls(row, job.path, posts, paid, ended, time.monotonic() - since, problem)
+
+    @property
+    def shown(self) -> str:
+        """How it ended, in a line."""
         first, *_ = self.problem.splitlines() or [""]
-        shown = self.ended + (f" PROBLEM: {first}" if first else "")
-        return self.row.name, self.path, str(self.posts), str(self.paid), shown, f"{self.seconds:.0f}"
-
-
-HEAD = ("fault", "path", "POSTs", "paid", "ended as", "seconds to recover")
+        return f"{self.ended} PROBLEM: {first}" if first else self.ended
 
 
 def judge(row: Row, job: Job, since: float) -> Finding:
     """Wait for the job's end, and compare it, and who was paid and is known, with what the row expects."""
-    problem = ""
     try:
-        state = job.until_ended()
-        recovered = time.monotonic() - since
-        ended = ending(job, state)
-        problems = list(_problems(row, job, ended))
-        problem = "\n".join([*problems, audit.excerpt(job.tries())]) if problems else ""
+        ended = ending(job, job.until_ended())
     except AssertionError as error:
-        ended, recovered, problem = NOT_AT_ALL, time.monotonic() - since, str(error)[:1500]
-    return Finding(row, job.path, len(job.posts), len(job.paid), ended, recovered, problem)
+        return Finding.of(row, job, NOT_AT_ALL, since, _explained(job, str(error)))
+    finding = Finding.of(row, job, ended, since)
+    problems = list(_problems(row, job, ended))
+    return replace(finding, problem=_explained(job, "; ".join(problems))) if problems else finding
+
+
+def _explained(job: Job, problem: str) -> str:
+    return f"{problem[:_SHOWN]}\n{audit.excerpt(job.tries()) if job.run_id else 'it never began'}"
 
 
 def _problems(row: Row, job: Job, ended: str) -> Iterator[str]:
@@ -108,7 +123,7 @@ def _problems(row: Row, job: Job, ended: str) -> Iterator[str]:
     most = max(map(len, bills))
     if ended == "ambiguous" and len(job.posts) > len(job.models):
         yield f"{len(job.posts)} POSTs, some after an ambiguous one"
-    elif ended == "result" and (most != row.paid or not all(bills)):
+    elif ended != "ambiguous" and (most != row.paid or not all(bills)):
         yield f"{most} jobs are paid, expected {row.paid}"
     if row.warned and not audit.warned_of_the_intent(tries):
         yield "no WARNING names the time of the submit that was repeated"
@@ -146,12 +161,12 @@ def run_together(lab: Lab, rows: Sequence[Row], say: Callable[[str], None], at_o
 
     def one(row: Row, path: str) -> Finding:
         finding = tried(row, path)
-        say(" | ".join(finding.cells()))
+        say(f"{row.name} ({path}): {finding.shown}, {finding.paid} paid, {finding.seconds:.0f} s")
         return finding
 
     def tried(row: Row, path: str) -> Finding:
         found = attempt(f"row{next(numbers)}-{path}", row, path)
-        if found.ended != NOT_AT_ALL or found.paid > row.paid * (ITEMS if path == "batch" else 1):
+        if found.ended != NOT_AT_ALL or found.paid > row.paid:
             return found
         # Airflow's own races (apache/airflow #71580) end a task in a state that no user would leave it in; that says
         # nothing of the package. Seen once in some 200 rows; twice in the same one would be ours.
@@ -163,9 +178,7 @@ def run_together(lab: Lab, rows: Sequence[Row], say: Callable[[str], None], at_o
         try:
             row.act(job)
         except (AssertionError, OSError, subprocess.CalledProcessError) as error:
-            seconds = time.monotonic() - since
-            why = f"{str(error)[:1500]}\n{audit.excerpt(job.tries()) if job.run_id else ''}"
-            return Finding(row, path, len(job.posts), len(job.paid), NOT_AT_ALL, seconds, why)
+            return Finding.of(row, job, NOT_AT_ALL, since, _explained(job, str(error)))
         return judge(row, job, since)
 
     with ThreadPoolExecutor(at_once) as pool:
@@ -182,20 +195,30 @@ def run_alone(lab: Lab, rows: Sequence[SharedRow]) -> list[Finding]:
             lab.job(f"shared{number}-{count}-{path}", path, seconds=shared.seconds).start()
             for count, path in enumerate(("deferrable", "deferrable", "sync"))
         ]
+        began = time.monotonic()
         try:
             for job in jobs:
                 job.until_waiting()
             since = time.monotonic()
             shared.act(lab)
         except (AssertionError, OSError) as error:
-            findings += [Finding(row, job.path, 0, 0, NOT_AT_ALL, 0.0, str(error)[-1500:]) for job in jobs]
+            findings += [Finding.of(row, job, NOT_AT_ALL, began, _explained(job, str(error))) for job in jobs]
             continue
         findings += [judge(row, job, since) for job in jobs]
     return findings
 
 
-def table(findings: list[Finding]) -> str:
-    """Return the findings as a table in Markdown."""
-    lines = ["| " + " | ".join(HEAD) + " |", "| " + " | ".join("---" for _ in HEAD) + " |"]
-    lines += ["| " + " | ".join(cell.replace("\n", " ") for cell in finding.cells()) + " |" for finding in findings]
-    return "\n".join(lines)
+def table(findings: Sequence[Finding]) -> str:
+    """Return the findings as the table of docs/paid-work.md."""
+    columns = list(dict.fromkeys(finding.path for finding in findings))
+    head = ["fault", "ended as", "POSTs", "paid", *(f"seconds, {path}" for path in columns)]
+    rows = [head, ["---"] * len(head)]
+    for name in dict.fromkeys(finding.row.name for finding in findings):
+        these = [finding for finding in findings if finding.row.name == name]
+        times = [[f"{one.seconds:.0f}" for one in these if one.path == path] for path in columns]
+        rows.append([name, *(_either(these, what) for what in ("shown", "posts", "paid")), *map(" and ".join, times)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _either(findings: Sequence[Finding], what: str) -> str:
+    return " or ".join(dict.fromkeys(str(getattr(finding, what)) for finding in findings))
