@@ -20,7 +20,7 @@ from airflow_provider_falinvoke.media import (
     FlagPolicy,
     Place,
     Saving,
-    find_media,
+    contents_of,
     flagged_numbers,
     refuse_flagged,
     without_inline,
@@ -47,6 +47,9 @@ class SavesFiles(Protocol):
     max_file_size: int | str
     download_timeout: float | timedelta | str
     on_flagged: FlagPolicy
+    max_files: int | str
+    max_total_size: int | str
+    save_timeout: float | timedelta | str
 
 
 def saving_of(task: SavesFiles, context: Context) -> Saving:
@@ -67,6 +70,9 @@ def saving_of(task: SavesFiles, context: Context) -> Saving:
         max_file_size=int(amount_of("max_file_size", task.max_file_size, least=1, kind="a number of bytes")),
         download_timeout=seconds_of("download_timeout", task.download_timeout, least=1),
         on_flagged=flag_policy_of(task.on_flagged),
+        max_files=int(amount_of("max_files", task.max_files, least=1, kind="a number of files")),
+        max_total_size=int(amount_of("max_total_size", task.max_total_size, least=1, kind="a number of bytes")),
+        save_timeout=seconds_of("save_timeout", task.save_timeout, least=1),
     )
     saving.file_name.check(saving.place)
     return saving
@@ -90,13 +96,15 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     :param more: what the caller knows beside, for the result.
     :return: a plain, small, JSON-able dict: ``request_id``, ``model_id``, ``status``, ``created_at``, ``started_at``,
         ``completed_at`` (ISO 8601), ``seconds``, ``output`` without inline files, ``flagged`` (the numbers of flagged
-        files), ``files``, each as :class:`~airflow_provider_falinvoke.media.manifest.MediaFile` has it, ``manifest``
-        (the path of this result as JSON beside the files, or None), and ``more``.
+        files), ``files``, each as :class:`~airflow_provider_falinvoke.media.manifest.MediaFile` has it, ``left_out``
+        (what else the output holds and was not saved, in words), ``manifest`` (the path of this result as JSON beside
+        the files, or None), and ``more``.
     :raises FalInvokeMediaError: the files could not be saved.
     :raises FalInvokeFlaggedError: files are flagged, and ``on_flagged`` is ``fail``.
     :raises AirflowSkipException: all files are flagged, and ``on_flagged`` is ``skip``.
     """
-    found = find_media(invocation.output)
+    contents = contents_of(invocation.output)
+    found = contents.files
     flagged = flagged_numbers(found)
     refuse_flagged(invocation, found, saving.on_flagged)
     if saving.on_flagged == "skip" and flagged and len(flagged) == len(found):
@@ -104,7 +112,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
             f"The model's safety checker flagged all {len(found)} files of the job {invocation.request_id}, which is "
             "completed and paid, and on_flagged is 'skip': none was saved."
         )
-    if saving.on_flagged != "keep" and found and all(media.flagged is None for media in found):
+    if saving.on_flagged != "keep" and found and all(media.flagged is None and not media.unreadable for media in found):
         hook.log.warning("on_flagged is %r, but the output says nothing of its files' safety", saving.on_flagged)
     if not saving.output_path and any(media.inline for media in found):
         hook.log.warning(
@@ -131,6 +139,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "output": without_inline(invocation.output),
         "flagged": flagged,
         "files": [file.to_dict() for file in files],
+        "left_out": saving.choose(contents).left_out if saving.output_path else [],
         "manifest": None,
         **more,
     }

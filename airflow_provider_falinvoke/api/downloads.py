@@ -51,8 +51,8 @@ class Sink(Protocol):
 class Downloader:
     """Fetches the files of a result; several threads may use one.
 
-    :param endpoint: the connection's host. Where it is private or this machine, as an emulator is, a file may lie at
-        such an address too; else only at a public one.
+    :param endpoint: the connection's host. Where it is private, a file may lie on that host and port too; where it is
+        this machine, as an emulator is, at any port of it; else only at a public address.
     :param max_bytes: the largest file.
     :param seconds: the time for one file by the wall clock, all tries together.
     """
@@ -84,16 +84,16 @@ class Downloader:
             before = transfer.size
             try:
                 self._try(url, sink, transfer, deadline)
-            except (httpx.TransportError, PassingError) as error:
+            except PassingError as error:
                 if self._stopped.is_set():
                     raise MediaFailedError("the download was stopped") from None
                 failures = 1 if transfer.size - before >= _ADVANCE else failures + 1
-                pause = max(backoff(failures), error.after if isinstance(error, PassingError) else 0.0)
+                pause = max(backoff(failures), error.after)
                 if time.monotonic() + pause >= deadline:
                     late = f"it did not come within {self._seconds:g} s (download_timeout)"
-                    raise MediaFailedError(f"{late}; last: {_words(error)}") from None
+                    raise MediaFailedError(f"{late}; last: {error}") from None
                 if failures >= _TRIES:
-                    raise MediaFailedError(_words(error)) from None
+                    raise MediaFailedError(str(error)) from None
             else:
                 return
             self._stopped.wait(pause)
@@ -102,7 +102,7 @@ class Downloader:
         with self._response(url, transfer.headers(), deadline) as response:
             if transfer.begin(response.status_code, response.headers):
                 sink.restart()
-            for chunk in response.iter_raw():
+            for chunk in _chunks(response):
                 transfer.take(len(chunk))
                 sink.write(chunk)
                 if self._is_over(deadline):
@@ -138,12 +138,14 @@ class Downloader:
         # The peer of a connection through a proxy is the proxy: there the addresses above are all that can be checked.
         connection = _Connection(lambda address: None if proxy else self._check(url, address))
         with self._client(proxy) as client, self._cut_off(connection, left):
-            request = client.build_request(
-                "GET", url, headers=headers, timeout=timeout, extensions={"trace": connection.trace}
-            )
-            response = client.send(request, stream=True)
+            with _passing():
+                request = client.build_request(
+                    "GET", url, headers=headers, timeout=timeout, extensions={"trace": connection.trace}
+                )
+                response = client.send(request, stream=True)
             with contextlib.closing(response):
-                connection.check_peer(response.extensions["network_stream"])
+                with _passing():
+                    connection.check_peer(response.extensions["network_stream"])
                 yield response
 
     def _client(self, proxy: str | None) -> httpx.Client:
@@ -181,21 +183,32 @@ class Downloader:
 
     def _check(self, url: httpx.URL, address: str) -> None:
         reach = reach_of(address)
-        if reach is not Reach.PUBLIC and reach not in self._own_reach:
+        if reach is not Reach.PUBLIC and not self._is_own(url, address):
             raise MediaFailedError(
                 f"{url.host[:100]} leads to {address}, a {reach.value} address, where no file can be"
             )
         if url.scheme == "http" and reach is not Reach.LOOPBACK:
             raise MediaFailedError("its URL is not https", lasting=True)
 
+    @property
+    def quotes(self) -> bool:
+        """Whether what a host says may be shown: not that of one in a private network, whose texts are not public."""
+        return Reach.PRIVATE not in self._own.values()
+
+    def _is_own(self, url: httpx.URL, address: str) -> bool:
+        """Whether that is where the connection itself leads: to this machine, or to that one private host and port."""
+        if reach_of(address) is Reach.LOOPBACK:
+            return Reach.LOOPBACK in self._own.values()
+        same_port = url.port == httpx.URL(self._endpoint.base_url).port
+        return self._own.get(address) is Reach.PRIVATE and same_port
+
     @cached_property
-    def _own_reach(self) -> set[Reach]:
-        """What the connection's own addresses are, where they are not public."""
+    def _own(self) -> dict[str, Reach]:
+        """The connection's own addresses, and who is reached there."""
         try:
-            own = {reach_of(address) for address in _resolve(httpx.URL(self._endpoint.base_url))}
+            return {address: reach_of(address) for address in _resolve(httpx.URL(self._endpoint.base_url))}
         except OSError:
-            return set()
-        return own & {Reach.PRIVATE, Reach.LOOPBACK}
+            return {}
 
 
 class _Connection:
@@ -258,6 +271,18 @@ def _proxy_of(url: httpx.URL) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _words(error: Exception) -> str:
-    # httpx may name a URL in its own words, and a signed URL's query is a credential.
-    return str(error) if isinstance(error, PassingError) else re.sub(r"\?\S*", "", f"{type(error).__name__}: {error}")
+def _chunks(response: httpx.Response) -> Iterator[bytes]:
+    with _passing():  # what is raised by whoever takes them does not come by here
+        yield from response.iter_raw()
+
+
+@contextmanager
+def _passing() -> Iterator[None]:
+    """Turn whatever a library raises about a connection into a :class:`PassingError`."""
+    try:
+        yield
+    except (MediaFailedError, PassingError):
+        raise
+    except Exception as error:
+        # httpx may name a URL in its own words, and a signed URL's query is a credential.
+        raise PassingError(re.sub(r"\?\S*", "", f"{type(error).__name__}: {error}")) from None

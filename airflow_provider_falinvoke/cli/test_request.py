@@ -21,6 +21,7 @@ from airflow_provider_falinvoke.cli.ending import (
     EndError,
     command,
     how_to_collect,
+    save_files,
 )
 from airflow_provider_falinvoke.cli.folder import folder_of
 from airflow_provider_falinvoke.cli.printing import print_document
@@ -51,8 +52,8 @@ def test_request(args: Namespace) -> None:
         finally:
             if watch.document is not None:
                 print_document(watch.document, args.output)
-        for saved in hook.save_media(invocation, folder) if folder else ():
-            say(f"Saved {saved.path}")
+        for path in save_files(hook, invocation, folder) if folder else ():
+            say(f"Saved {path}")
     except KeyboardInterrupt:
         raise EndError(INTERRUPTED, _left_behind(watch, args)) from None
 

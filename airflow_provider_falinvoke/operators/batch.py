@@ -43,6 +43,9 @@ class FalInvokeBatchOperator(RunsBatch):
         :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator`, also for the next three.
     :param max_file_size: bytes; a larger file is refused.
     :param download_timeout: how long the download of one file may take, all tries together.
+    :param max_files: files of one job; of more, the first are saved, and ``left_out`` of the result names the others.
+    :param max_total_size: bytes of all files of one job; more are refused.
+    :param save_timeout: how long the download of all files of one job may take.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"``, ``"fail"`` (the item,
         for good) or ``"skip"`` (the files).
     :param input: fields that all items have; an item's own win.
@@ -72,6 +75,9 @@ class FalInvokeBatchOperator(RunsBatch):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "input",
         "tags",
         "fal_conn_id",
@@ -94,6 +100,9 @@ class FalInvokeBatchOperator(RunsBatch):
         file_name: str = DEFAULT_FILE_NAME,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         input: dict[str, Any] | XComArg | None = None,
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
@@ -118,6 +127,9 @@ class FalInvokeBatchOperator(RunsBatch):
         self.manifest = False
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.input = input
         self.tags = tags

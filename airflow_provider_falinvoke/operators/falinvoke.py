@@ -76,6 +76,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     :param manifest: write the result beside the files, as JSON.
     :param max_file_size: bytes; a larger file is refused.
     :param download_timeout: how long the download of one file may take, all tries together.
+    :param max_files: files of one job; of more, the first are saved, and ``left_out`` of the result names the others.
+    :param max_total_size: bytes of all files of one job; more are refused.
+    :param save_timeout: how long the download of all files of one job may take.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"`` and mark them,
         ``"fail"`` the task for good and save none, or ``"skip"`` them, and the task where no other file is left.
     :param reuse: where files that the same connection, model and input made lie under ``output_path`` already, and are
@@ -112,6 +115,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "defer_after",
         "poll_interval",
         "max_poll_interval",
@@ -134,6 +140,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         reuse: bool = False,
         wait_for_completion: bool = True,
@@ -158,6 +167,9 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         self.manifest = manifest
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.reuse = reuse
         self.wait_for_completion = wait_for_completion

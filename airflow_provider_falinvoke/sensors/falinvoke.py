@@ -53,7 +53,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     :param fal_conn_id: a connection of the account that submitted the job.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it.
     :param file_name: as :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` takes it; so are
-        ``manifest``, ``max_file_size``, ``download_timeout`` and ``on_flagged``.
+        ``manifest``, ``max_file_size``, ``download_timeout``, ``max_files``, ``max_total_size``, ``save_timeout`` and
+        ``on_flagged``.
     :param deferrable: wait in the triggerer. By default True, unless ``mode`` is given (``"poke"`` holds the worker
         slot, ``"reschedule"`` frees it between two looks).
     :param poll_interval: for ``deferrable``, the seconds between two looks; None for a growing time.
@@ -70,6 +71,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "poll_interval",
         "max_poll_interval",
     )
@@ -86,6 +90,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         deferrable: bool | None = None,
         poll_interval: float | timedelta | str | None = None,
@@ -104,6 +111,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         self.manifest = manifest
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval

@@ -416,14 +416,27 @@ class TestAddresses:
             assert "leads to 127.0.0.1" in str(failure(f"https://media.test:{port}/a.png", at=self.vendor()))
         assert len(host.requests) == 1
 
-    def test_a_private_connection_may_have_its_files_at_private_addresses_only(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gateway = endpoint("https://10.0.0.7")
-        for address in ("10.0.0.8", "192.168.3.4"):
-            assert Downloader(gateway)._check(downloads._parsed("https://x"), address) is None  # type: ignore[func-returns-value]  # that it returns is the point
-        for url in ("https://127.0.0.1/", "https://169.254.169.254/", "https://0.0.0.0/"):
+    @pytest.mark.parametrize("port", ["", ":8443"])
+    def test_a_private_connection_may_have_its_files_on_its_own_host_only(self, port: str) -> None:
+        gateway = endpoint(f"https://10.0.0.7{port}")
+        own = downloads._parsed(f"https://x{port}")
+        assert Downloader(gateway)._check(own, "10.0.0.7") is None  # type: ignore[func-returns-value]  # that it returns is the point
+        for url in (
+            f"https://10.0.0.8{port}/",
+            f"https://192.168.3.4{port}/",
+            "https://10.0.0.7:6443/",
+            "https://127.0.0.1/",
+            "https://169.254.169.254/",
+            "https://0.0.0.0/",
+        ):
             assert "address" in str(failure(url, at=gateway))
+
+    @pytest.mark.parametrize(
+        ("host", "quoted"),
+        [("https://10.0.0.7", False), ("https://93.184.216.34", True), ("http://127.0.0.1:1", True)],
+    )
+    def test_what_a_host_says_is_quoted_unless_it_is_in_a_private_network(self, host: str, quoted: bool) -> None:
+        assert Downloader(endpoint(host)).quotes is quoted
 
     def test_a_host_that_cannot_be_looked_up_is_tried_again(self) -> None:
         error = failure("https://nowhere.invalid/a.png")
@@ -503,6 +516,43 @@ def test_a_failure_that_may_pass_is_tried_again(trouble: Script) -> None:
     with serving(trouble, whole()) as host:
         assert fetch(host.base_url, at=endpoint(read_timeout=0.3)) == BODY
     assert len(host.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(107, "Transport endpoint is not connected"),
+        ssl.SSLError("bad record"),
+        EOFError(),
+        ValueError("?key=secret"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_of_the_network_is_tried_again_whatever_its_type(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all that breaks in a connection is httpx's own error: its peer may be gone when it is asked for."""
+    check, left = downloads._Connection.check_peer, [error]
+
+    def failing(connection: Any, stream: Any) -> None:
+        if left:
+            raise left.pop()
+        check(connection, stream)
+
+    monkeypatch.setattr(downloads._Connection, "check_peer", failing)
+    with serving(whole()) as host:
+        assert fetch(host.base_url) == BODY
+
+
+def test_a_fault_of_the_network_that_lasts_is_named_without_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> None:
+        raise OSError(107, "no peer of https://host/a?key=secret")
+
+    monkeypatch.setattr(downloads._Connection, "check_peer", failing)
+    with serving(whole()) as host:
+        error = failure(host.base_url)
+    assert "OSError" in str(error) and not error.gone and not error.lasting
+    assert "secret" not in "".join(traceback.format_exception(error))
 
 
 def test_what_a_sink_raises_is_not_taken_for_the_hosts_failure() -> None:

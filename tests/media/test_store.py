@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -137,6 +138,37 @@ def test_parts_are_joined_in_their_order_whenever_they_arrive(
         file.write(data[start : start + (1 << 20)])
     file.commit()
     assert first.is_set()
+    assert s3_server.objects() == {"made/one.bin": data}
+
+
+@pytest.fixture
+def equal_parts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store insist, as Cloudflare's R2 does, on parts that are all of one size but for the last."""
+    from moto.s3.exceptions import InvalidPart
+    from moto.s3.models import FakeMultipart
+
+    complete = FakeMultipart.complete
+
+    def checked(upload: Any, body: Any) -> Any:
+        sizes = [part.contentsize for _, part in sorted(upload.parts.items())]
+        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
+            raise InvalidPart()
+        return complete(upload, body)
+
+    monkeypatch.setattr(FakeMultipart, "complete", checked)
+
+
+@pytest.mark.usefixtures("equal_parts_only")
+@pytest.mark.parametrize("sizes", [(1_300_000, 1 << 20, 3_000_001), (7 << 20, 1, 13 << 20)])
+def test_parts_are_of_one_size_however_the_bytes_come(sizes: tuple[int, ...], s3_server: Bucket) -> None:
+    data, at = LARGE + LARGE[::-1], 0
+    file = Folder(s3_server.path()).new_file("one.bin", "application/octet-stream")
+    for size in itertools.cycle(sizes):
+        file.write(data[at : at + size])
+        at += size
+        if at >= len(data):
+            break
+    file.commit()
     assert s3_server.objects() == {"made/one.bin": data}
 
 

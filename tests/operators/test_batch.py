@@ -422,6 +422,14 @@ def test_flagged_pictures_are_treated_as_the_user_says(
     assert policy == "keep" or "flagged" in rows[1]["error"]
 
 
+def test_what_is_left_out_is_in_the_row_of_its_item(emulator: Emulator, tmp_path: Path) -> None:
+    output = {"images": FLAGGED["images"], "preview": "https://media.invalid/a.png"}
+    emulator.add_fault(Fault("merge", on="get", match_prompt="p1", value={"output": output}, times=None))
+    run = Runner(tmp_path, inputs=prompts(2), max_files=1)
+    run.try_()
+    assert [row["left_out"] for row in run.manifest()] == [[], ["preview (a URL, and not in the shape of a file)"]]
+
+
 def test_nothing_more_is_submitted_where_no_file_can_be_saved(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

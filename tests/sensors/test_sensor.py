@@ -176,6 +176,9 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         file_name="{{ 'made' }}-{number}{extension}",
         max_file_size="{{ 10 ** 6 }}",
         download_timeout="{{ 60 }}",
+        max_files="{{ 3 }}",
+        max_total_size="{{ 10 ** 7 }}",
+        save_timeout="{{ 600 }}",
         poll_interval="{{ 0.05 }}",
         max_poll_interval="{{ 1 }}",
     )

@@ -88,6 +88,7 @@ class World:
         self.on_power_loss: Callable[[bool], None] = lambda _: None
         self._blows = dict(blows)
         self._failing: dict[Kind, int] = {}
+        self._frozen: list[Process] = []
 
     def arm(self, blows: Mapping[int, Blow]) -> None:
         """From now on, do these at the operations of these numbers."""
@@ -164,6 +165,8 @@ class World:
     def _after(self, operation: Operation, blow: Blow | None, error: Callable[[], Exception]) -> None:
         if blow in (Blow.POWER, Blow.POWER_NAMES):
             self.on_power_loss(blow is Blow.POWER_NAMES)
+            for frozen in self._frozen:
+                frozen.dead = True  # on the same machine
         if blow in _AFTER:
             self._tell(operation, blow)
         if blow in (Blow.KILL_AFTER, Blow.POWER, Blow.POWER_NAMES):
@@ -232,5 +235,9 @@ class World:
     def _freeze(self) -> None:
         process = self.current
         process.frozen = True
+        self._frozen.append(process)
         process.stopped.release()
         process.woken.acquire()
+        self._frozen.remove(process)
+        if process.dead:
+            raise KilledError
