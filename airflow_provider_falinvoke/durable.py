@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -222,10 +223,8 @@ class Ledger:
 @contextmanager
 def _not_stopping_the_task(what: str) -> Iterator[None]:
     """Log a failure of the store where the task has something better to do or to say than to end with it."""
-    try:
+    with not_stopping_the_task(f"Airflow's task state store does not take {what}"):
         yield
-    except Exception:
-        log.exception("Airflow's task state store does not take %s", what)
 
 
 def unknown_submit(record: Record | None) -> FalInvokeAmbiguousSubmitError:

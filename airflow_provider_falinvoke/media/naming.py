@@ -112,7 +112,7 @@ class FileName:
     def _wrong(self, why: str) -> FalInvokeInputError:
         known = ", ".join(f"{{{field}}}" for field in FIELDS)
         return FalInvokeInputError(
-            f"file_name {str(self.template)[:200]!r} cannot be used: {why}. Its fields are {known}; nothing was sent."
+            f"file_name {str(self.template)[:200]!r} cannot be used: {why}. Its fields are {known}."
         )
 
 

@@ -45,6 +45,7 @@ from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
 from airflow_provider_falinvoke.reuse import Kept
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -79,7 +80,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
     :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
-        brings no result for 6 s; so None waits up to 6 s for a model that is known to be fast, once its job has
+        brings no result for 8 s; so None waits up to 6 s for a model that is known to be fast, once its job has
         started and while requests are not scarce, and not at all for any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
@@ -222,10 +223,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 return self._home(context, invocation, Ledger.of(context, durable=self.durable))
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
-        try:
+        with not_stopping_the_task(f"The request_id {request_id} could not be pushed to XCom"):
             context["ti"].xcom_push(key="request_id", value=request_id)
-        except Exception:
-            self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
 
     def _request(self) -> InvokeRequest:
         return InvokeRequest.build(self.model_id, self.input, self.tags)
@@ -360,7 +359,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             result = bring_home(
                 self.hook,
                 invocation,
-                saving_of(self, context),
+                saving_of(self, context, paid=invocation),
                 prompt=prompt_of(self.input),
                 estimated_cost=cost,
                 reused=False,
@@ -381,12 +380,10 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _keep(self, result: dict[str, Any], ledger: Ledger) -> None:
         """Keep a result for reuse, unless another request made it than the one this task would send by now."""
-        try:
+        with not_stopping_the_task(f"The result of the job {result['request_id']} cannot be kept for reuse"):
             request = self._request()
             if ledger.record is None or ledger.record.fingerprint == fingerprint(request, self.fal_conn_id):
                 Kept(request, self.fal_conn_id, self.output_path).keep(result)
-        except FalInvokeError as error:  # the job is done, whatever its parameters would render to by now
-            self.log.warning("The result is not kept for reuse: %s", error)
 
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
