@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "durable": {"_compat", "side_effects", *API},
     "side_effects": {"api"},
     "assets": {"side_effects"},
+    "labels": {"side_effects", "api"},
     "speech": {"speech", "batch", "media"},
     "lineage": {"assets", "side_effects"},
     "completion": HOOKS,

@@ -9,8 +9,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.inputs import prompt_of
@@ -41,6 +39,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeOperator(ReportsLineage, BaseOperator):
+class FalInvokeOperator(ReportsLineage, SafeLabel):
     """Run a fal model through DigitalOcean's async-invoke API.
 
     The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that

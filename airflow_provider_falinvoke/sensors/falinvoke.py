@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_falinvoke._compat import (
     AirflowFailException,
@@ -39,6 +39,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class _LooksOnceMore(BaseOperator):
+class _LooksOnceMore(SafeLabel):
     """Below Airflow's sensor, which applies ``soft_fail`` and ``never_fail`` to whatever a resumed task raises."""
 
     def look_once_more(self, context: Context, error: Exception) -> Any:
