@@ -13,7 +13,12 @@ from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkip
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError, FalInvokeTimeoutError
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeError,
+    FalInvokeInputError,
+    FalInvokeMediaError,
+    FalInvokeTimeoutError,
+)
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import (
     FileName,
@@ -25,6 +30,7 @@ from airflow_provider_falinvoke.media import (
     refuse_flagged,
     without_inline,
 )
+from airflow_provider_falinvoke.media.settings import advice_by_hand
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,11 +58,27 @@ class SavesFiles(Protocol):
     save_timeout: float | timedelta | str
 
 
-def saving_of(task: SavesFiles, context: Context) -> Saving:
+def saving_of(task: SavesFiles, context: Context, paid: Invocation | None = None) -> Saving:
     """Return a task's saving parameters, rendered and checked.
 
+    :param paid: the job whose files are to be saved, where it is done already. A template may render to something else
+        after a deferral than before the submit, and to something right again at the next try.
     :raises FalInvokeInputError: one of them cannot be right.
+    :raises FalInvokeMediaError: the same, of a job that is paid.
     """
+    try:
+        return _saving_of(task, context)
+    except FalInvokeInputError as error:
+        if paid is None:
+            raise
+        raise FalInvokeMediaError(
+            f"The job is completed and paid, but where its files go cannot be read any more: {error} "
+            f"{advice_by_hand(paid)}",
+            request_id=paid.request_id,
+        ) from error
+
+
+def _saving_of(task: SavesFiles, context: Context) -> Saving:
     if task.output_path is not None and not str(task.output_path).strip():
         raise FalInvokeInputError(
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "

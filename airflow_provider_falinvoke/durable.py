@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +24,7 @@ from airflow_provider_falinvoke.api.drivers import sleep
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -279,17 +281,15 @@ class Ledger:
         :param pauses: seconds after which to try again.
         """
         self._unwritten = True
-        for pause in (*pauses, None):
-            try:
+        for pause in pauses:
+            with suppress(Exception):
                 self._write()
-            except Exception:
-                if pause is None:
-                    log.exception("Airflow's task state store does not take %s", what)
-                    return
-                sleep(pause)
-            else:
                 self._unwritten = False
                 return
+            sleep(pause)
+        with not_stopping_the_task(f"Airflow's task state store does not take {what}"):
+            self._write()
+            self._unwritten = False
 
     def _read(self) -> Record | None:
         if self._store is None:

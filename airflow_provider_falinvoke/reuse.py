@@ -18,6 +18,7 @@ from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
 from airflow_provider_falinvoke.media.manifest import MediaFile
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +103,8 @@ class Kept:
         """Keep a result for the next task with this request. A storage that fails now does not fail the paid job."""
         if not result["files"] or result["flagged"]:
             return
-        try:
+        with not_stopping_the_task(f"The result of the job {result['request_id']} cannot be kept for reuse"):
             self._folder.write(self._name, json.dumps(result).encode(), "application/json")
-        except Exception:
-            log.exception("The result of the job %s cannot be kept for reuse", result["request_id"])
 
     def _problem_of(self, files: list[MediaFile]) -> str | None:
         """Return why a result is not to be trusted, if so."""

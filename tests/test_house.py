@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 BASE = {"exceptions"}
 API = {"api", *BASE}
-HOOKS = {"hooks", "media", "metrics", "get_provider_info", "_compat", *API}
+HOOKS = {"hooks", "media", "metrics", "get_provider_info", "side_effects", "_compat", *API}
 BATCH = {"batch", "completion", "durable", *HOOKS}
 TRIGGERS = {"triggers", "batch", *HOOKS}
-SHARED = {"assets", "budget", "completion", "durable", "lineage", "links", "reuse", "speech", *TRIGGERS}
+SHARED = {"assets", "budget", "completion", "durable", "labels", "lineage", "links", "reuse", "speech", *TRIGGERS}
 #: Each part of the package, and the parts that it may import from.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -28,16 +28,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "emulator": {"emulator"},
     "api": API,
     "media": {"media", *API},
-    "metrics": {"_compat", *API},
+    "metrics": {"_compat", "side_effects", *API},
     "hooks": HOOKS - {"hooks"},
     "triggers": TRIGGERS - {"triggers"},
-    "durable": {"_compat", *API},
-    "assets": set(),
+    "durable": {"_compat", "side_effects", *API},
+    "side_effects": {"api"},
+    "assets": {"side_effects"},
+    "labels": {"side_effects", "api"},
     "speech": {"speech", "batch", "media"},
-    "lineage": {"assets"},
+    "lineage": {"assets", "side_effects"},
     "completion": HOOKS,
     "budget": {"completion", *HOOKS},
-    "reuse": {"durable", "media", *API},
+    "reuse": {"durable", "media", "side_effects", *API},
     "batch": BATCH,
     "operators": {"operators", *SHARED},
     "sensors": SHARED,

@@ -24,6 +24,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 
 INVOKE_PATH = "/v1/async-invoke"
+_OPT_IN = " On a new account, enable fal models in the vendor's console first (effective after 10 to 15 minutes)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +207,9 @@ def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvo
     kind, advice = FalInvokeAPIError, ""
     if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         kind, advice = FalInvokeAuthError, " Check the model access key in the connection's password field."
+        advice += _OPT_IN if reply.status == HTTPStatus.FORBIDDEN else ""
     elif reply.status == HTTPStatus.NOT_FOUND:
-        kind = FalInvokeNotFoundError
+        kind, advice = FalInvokeNotFoundError, f" Check the model_id and the connection's host.{_OPT_IN}"
         if request_id:
             advice = " Check the request_id, and that the connection is the account's that submitted it."
     elif reply.status < HTTPStatus.BAD_REQUEST:

@@ -39,7 +39,7 @@ class Place:
 
 
 def region_of(ti: Any) -> str:
-    """Return which iteration of a loop a task instance belongs to (Airflow 3.4, where its map_index is −1); else empty.
+    """Return which iteration of a loop a task instance belongs to (Airflow 3.4, where its map_index is -1); else empty.
 
     :param ti: as Airflow's context has it.
     """
@@ -122,7 +122,7 @@ class FileName:
     def _wrong(self, why: str) -> FalInvokeInputError:
         known = ", ".join(f"{{{field}}}" for field in FIELDS)
         return FalInvokeInputError(
-            f"file_name {str(self.template)[:200]!r} cannot be used: {why}. Its fields are {known}; nothing was sent."
+            f"file_name {str(self.template)[:200]!r} cannot be used: {why}. Its fields are {known}."
         )
 
 

@@ -18,6 +18,7 @@ from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.operators.waves import IN_FLIGHT, RunsBatch
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -168,7 +169,8 @@ class FalInvokeBatchOperator(RunsBatch):
         del batch
         if error is not None:
             # A task that fails returns nothing; who looks after it may want to know where the others are.
-            context["ti"].xcom_push(key="summary", value=summary)
+            with not_stopping_the_task("The summary could not be pushed to XCom"):
+                context["ti"].xcom_push(key="summary", value=summary)
             raise error
         # Of thousands of files, an asset's event names the one that names them all.
         announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])

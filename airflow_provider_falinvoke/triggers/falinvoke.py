@@ -22,13 +22,17 @@ from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
 #: An event is stored in Airflow's database; a larger result (inline files) is fetched again by the worker instead.
 MAX_EVENT_BYTES = 64_000
-#: Seconds added to the worker's ``min_heartbeat_interval``; see :func:`safe_first_look_at`.
-RESUME_MARGIN = 1.0
+#: Seconds that a scheduler's loop may take beyond its pause, and its messages on their way; see
+#: :func:`safe_first_look_at`.
+RESUME_MARGIN = 2.0
+#: A longer wait is a slip of the settings.
+_LONGEST_MARGIN = 3600.0
 
 
 class FalInvokeTrigger(BaseTrigger):
@@ -138,11 +142,25 @@ class FalInvokeTrigger(BaseTrigger):
 def safe_first_look_at(now: float) -> float:
     """Return the earliest time at which a trigger that is made ``now`` may fire.
 
-    A worker's supervisor may linger for ``[workers] min_heartbeat_interval`` (5 s by default) after its task deferred.
-    An event within that time meets the executor's late "success" of the first half, and the scheduler fails the task
-    (apache/airflow #71580, #72716; seen in 2 to 5 of 24 tasks on 3.3.2).
+    An event that the scheduler sees before the executor's "success" of the task's first half makes it fail the task
+    (apache/airflow #71580, #72716; seen in 2 to 5 of 24 tasks on 3.3.2). That comes late: the worker's supervisor may
+    linger for ``[workers] min_heartbeat_interval`` (5 s by default) after its task deferred, and the scheduler reads it
+    once in a loop, between two of which it may sleep for ``[scheduler] scheduler_idle_sleep_time`` (1 s). A scheduler
+    whose loops take more than 2 s by themselves needs ``[falinvoke] resume_margin``.
+
+    Airflow 3.4 guards a task that is queued again by then, but not one that runs again, so nothing is taken off there.
     """
-    return now + conf.getint("workers", "min_heartbeat_interval", fallback=5) + RESUME_MARGIN
+    lingers = _seconds("workers", "min_heartbeat_interval", 5.0)
+    sleeps = _seconds("scheduler", "scheduler_idle_sleep_time", 1.0)
+    return now + lingers + sleeps + RESUME_MARGIN + _seconds("falinvoke", "resume_margin", 0.0)
+
+
+def _seconds(section: str, key: str, default: float) -> float:
+    """Return a setting; the job is paid by now, so a wrong one does not end the task."""
+    value = default
+    with not_stopping_the_task(f"[{section}] {key} cannot be read, so it is taken for {default:g}"):
+        value = conf.getfloat(section, key, fallback=default)
+    return min(max(0.0, value), _LONGEST_MARGIN)
 
 
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:

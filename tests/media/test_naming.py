@@ -90,7 +90,7 @@ def test_a_template_that_cannot_name_all_files_is_refused(template: str, words: 
 )
 def test_text_of_a_template_that_leads_astray_is_refused_before_anything_is_sent(template: str) -> None:
     """A template may be rendered from a parameter that somebody else gave."""
-    with pytest.raises(FalInvokeInputError, match="nothing was sent"):
+    with pytest.raises(FalInvokeInputError, match=r"is no name of|longer than"):
         FileName(template).check(PLACE)
 
 
