@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from airflow_provider_falinvoke.api import replies
 from airflow_provider_falinvoke.api.pacing import backoff, rejected_pause
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -24,6 +25,8 @@ from airflow_provider_falinvoke.exceptions import (
 )
 
 INVOKE_PATH = "/v1/async-invoke"
+#: The longest part of a line, in characters.
+_SAID = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,17 @@ class Say:
     message (seen with 2,000 triggers on 3.3.2: both waited for each other for ever).
 
     :param level: of :mod:`logging`.
-    :param message: the line, with ``%`` for each of ``arguments``.
+    :param message: the line, with ``%`` for each of ``arguments``, which are made printable.
     """
 
     level: int
     message: str
     arguments: tuple[object, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let nothing foreign act in a log or a terminal."""
+        shown = tuple(printable(one, _SAID) if isinstance(one, str) else one for one in self.arguments)
+        object.__setattr__(self, "arguments", shown)
 
 
 @dataclass(frozen=True, slots=True)
