@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Ledger:
             old = str(self.record.request_id)
             log.warning(
                 "The request changed since %s was submitted: a new job is paid for. The old one goes on. %s",
-                old,
+                printable(old),
                 by_hand(old),
             )
         return action

@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
@@ -59,7 +60,7 @@ class Kept:
         if problem:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None
-        log.info("Reusing the files of the job %s: the same request, nothing is paid", result["request_id"])
+        log.info("Reusing the files of the job %s: the same request, nothing is paid", printable(result["request_id"]))
         return {**result, "reused": True, "estimated_cost": 0.0}
 
     def keep(self, result: dict[str, Any]) -> None:
@@ -69,7 +70,7 @@ class Kept:
         try:
             self._folder.write(self._name, json.dumps(result).encode(), "application/json")
         except Exception:
-            log.exception("The result of the job %s cannot be kept for reuse", result["request_id"])
+            log.exception("The result of the job %s cannot be kept for reuse", printable(result["request_id"]))
 
     def _problem_of(self, result: dict[str, Any]) -> str | None:
         """Return why a result is not to be trusted, if so."""

@@ -65,6 +65,12 @@ def objects_in(body: bytes, key: str = "") -> Iterator[dict[str, Any]]:
         yield from _unwrapped(_own(tree, text, key), key)
 
 
+def document_in(body: bytes, key: str = "") -> Any:
+    """Return the first JSON of a body, but for the key and what Airflow cannot carry; None where there is none."""
+    text = text_of(body, key)
+    return _own(next(_trees(text), None), text, key)
+
+
 def ids_in(body: bytes, key: str = "") -> set[str]:
     """Return the request_ids that a text shows, JSON or not; one that is cut off is none, nor is one in a page."""
     text = text_of(body, key)

@@ -16,6 +16,7 @@ from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferra
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
@@ -225,7 +226,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         try:
             context["ti"].xcom_push(key="request_id", value=request_id)
         except Exception:
-            self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
+            self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", printable(request_id))
 
     def _request(self) -> InvokeRequest:
         return InvokeRequest.build(self.model_id, self.input, self.tags)
@@ -264,18 +265,20 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         try:
             invocation = self.hook.get(record.request_id, is_new=True)
         except FalInvokeNotFoundError:
-            self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
+            self.log.warning(
+                "The API does not know the job %s of an earlier try any more", printable(record.request_id)
+            )
             return None
         if invocation.status is InvocationStatus.FAILED:
             if invocation.refused and not ledger.was_cleared:
                 completed(invocation)
-            self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
+            self.log.warning("The job %s of an earlier try failed: %s", printable(record.request_id), invocation.error)
             return None
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
         self.log.info(
             "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
-            record.request_id,
+            printable(record.request_id),
             now - record.submitted_at,
             invocation.status.value,
         )
@@ -328,7 +331,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 self.log.info(
                     "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
                     now - job.submitted_at,
-                    request_id,
+                    printable(request_id),
                 )
                 self.defer(
                     trigger=FalInvokeTrigger(
@@ -391,7 +394,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
         if self._running:
-            self.log.warning("The job %s goes on and is paid. %s", self._running, by_hand(self._running))
+            self.log.warning("The job %s goes on and is paid. %s", printable(self._running), by_hand(self._running))
 
 
 @dataclass(frozen=True)
