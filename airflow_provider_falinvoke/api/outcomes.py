@@ -299,8 +299,10 @@ def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
     if not may_be_accepted(reply):
         return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
     if is_success(reply):
-        said = replies.read_error_body(reply.body, reply.key).rstrip(".")
-        return ambiguous(f"the API answered {reply.status} without a request_id: {said}")
+        return ambiguous(
+            f"the API answered {reply.status} without a request_id: "
+            f"{replies.read_error_body(reply.body, reply.key).rstrip('.')}"
+        )
     hint = " (redirects are not followed: check the connection's host)" if reply.status < HTTPStatus.BAD_REQUEST else ""
     return ambiguous(f"the API answered {words(reply)}{hint}", reply.status)
 
