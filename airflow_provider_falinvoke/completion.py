@@ -12,6 +12,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeError,
@@ -131,8 +132,9 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     refuse_flagged(invocation, found, saving.on_flagged)
     if saving.on_flagged == "skip" and flagged and len(flagged) == len(found):
         raise AirflowSkipException(
-            f"The model's safety checker flagged all {len(found)} files of the job {invocation.request_id}, which is "
-            "completed and paid, and on_flagged is 'skip': none was saved."
+            f"The model's safety checker flagged all {len(found)} files of the job "
+            f"{printable(invocation.request_id)}, which is completed and paid, and on_flagged is 'skip': none was "
+            "saved."
         )
     if saving.on_flagged != "keep" and found and all(media.flagged is None and not media.unreadable for media in found):
         hook.log.warning("on_flagged is %r, but the output says nothing of its files' safety", saving.on_flagged)
@@ -144,7 +146,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     files = hook.save_media(invocation, saving) if saving.output_path else []
     hook.log.info(
         "The job %s%s is home: %s s by the API's times, %d files saved",
-        invocation.request_id,
+        printable(invocation.request_id),
         f" of {invocation.model_id}" if invocation.model_id else "",
         "unknown" if invocation.seconds is None else invocation.seconds,
         len(files),

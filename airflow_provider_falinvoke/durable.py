@@ -23,6 +23,7 @@ from airflow_provider_falinvoke._compat import hears_of_success
 from airflow_provider_falinvoke.api.drivers import sleep
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
@@ -258,14 +259,16 @@ class Ledger:
             try:
                 self.record = self._read()
             except FalInvokeError as error:
-                log.warning("That the job %s is done cannot be stored for a later try: %s", request_id, error)
+                log.warning(
+                    "That the job %s is done cannot be stored for a later try: %s", printable(request_id), error
+                )
         self._update(phase=phase, request_id=request_id, **changes)
 
     def _update(self, pauses: Sequence[float] = (), **changes: Any) -> None:
         if self._store is None or self.record is None:
             return
         self.record = self.record.model_copy(update={**changes, "generation": self._generation})
-        self._contained(f"the state of the job {self.record.request_id}", pauses)
+        self._contained(f"the state of the job {printable(self.record.request_id)}", pauses)
 
     def _write(self) -> None:
         if self._store is None:
@@ -322,7 +325,7 @@ class Ledger:
         elif record.phase is Phase.SUBMITTED and record.request_id and record.fingerprint != self._wanted:
             log.warning(
                 "The request changed since %s was submitted: a new job is paid for. The old one goes on. %s",
-                record.request_id,
+                printable(record.request_id),
                 by_hand(record.request_id),
             )
 

@@ -96,14 +96,14 @@ class Kept:
         if problem:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None
-        log.info("Reusing the files of the job %s: the same request, nothing is paid", result.request_id)
+        log.info("Reusing the files of the job %s: the same request, nothing is paid", printable(result.request_id))
         return {**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0}
 
     def keep(self, result: dict[str, Any]) -> None:
         """Keep a result for the next task with this request. A storage that fails now does not fail the paid job."""
         if not result["files"] or result["flagged"]:
             return
-        with not_stopping_the_task(f"The result of the job {result['request_id']} cannot be kept for reuse"):
+        with not_stopping_the_task(f"The result of the job {printable(result['request_id'])} cannot be kept for reuse"):
             self._folder.write(self._name, json.dumps(result).encode(), "application/json")
 
     def _problem_of(self, files: list[MediaFile]) -> str | None:

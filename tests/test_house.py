@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ SHARED = {"assets", "budget", "completion", "durable", "labels", "lineage", "lin
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "_compat": set(),
-    "exceptions": set(),
+    "exceptions": {"api"},  # printable.py alone, which imports nothing: see below
     "get_provider_info": set(),
     "emulator": {"emulator"},
     "api": API,
@@ -74,6 +75,12 @@ def test_the_arrows_point_down(path: Path) -> None:
     assert part in MAY_IMPORT, f"say in this test what {part} may import"
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith(f"{PACKAGE}.")}
     assert ours <= MAY_IMPORT[part]
+
+
+def test_the_errors_import_nothing_of_ours_but_how_foreign_text_is_shown() -> None:
+    ours = {name for name in imports_of(Path("exceptions.py")) if name.startswith(PACKAGE)}
+    assert ours == {f"{PACKAGE}.api.printable", f"{PACKAGE}.api.printable.printable"}
+    assert not [name for name in imports_of(Path("api/printable.py")) if name.startswith(PACKAGE)]
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) in ("api", "exceptions")], ids=str)
@@ -146,3 +153,22 @@ def test_an_import_asks_for_no_connection_and_no_network_and_never_for_the_emula
 def test_the_table_of_this_test_is_not_stale() -> None:
     later = {"links", "plugins"}
     assert set(MAY_IMPORT) - later <= {part_of(path) for path in MODULES}
+
+
+def bare_ids(path: Path) -> Iterator[str]:
+    """Yield the lines of a module in which a job's id goes into a log as it came."""
+    for call in ast.walk(ast.parse((ROOT / path).read_text())):
+        if not isinstance(call, ast.Call):
+            continue
+        said = [call.func, *call.args]
+        if any(isinstance(one, ast.Attribute) and ast.unparse(one.value).endswith("log") for one in said[:2]):
+            for part in call.args:
+                for node in [part, *(ast.walk(part) if isinstance(part, ast.JoinedStr) else ())]:
+                    shown = node.value if isinstance(node, ast.FormattedValue) and node.conversion == -1 else node
+                    if re.search(r"(request_id|_running)(['\"]\])?$", ast.unparse(shown)):
+                        yield f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) != "emulator"], ids=str)
+def test_an_id_that_the_api_gave_is_made_printable_before_it_goes_into_a_log(path: Path) -> None:
+    assert list(bare_ids(path)) == []

@@ -19,6 +19,7 @@ from airflow_provider_falinvoke._compat import (
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest, object_of
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
@@ -260,7 +261,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         return int(context["ti"].max_tries) > (self.retries or 0)
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
-        with not_stopping_the_task(f"The request_id {request_id} could not be pushed to XCom"):
+        with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):
             context["ti"].xcom_push(key="request_id", value=request_id)
 
     def _request(self) -> InvokeRequest:
@@ -306,24 +307,26 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         try:
             invocation = self.hook.get(record.request_id, is_new=True)
         except FalInvokeNotFoundError:
-            self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
+            self.log.warning(
+                "The API does not know the job %s of an earlier try any more", printable(record.request_id)
+            )
             return None
         if invocation.status is InvocationStatus.FAILED:
             if invocation.refused and not ledger.was_cleared:
                 completed(invocation)
-            self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
+            self.log.warning("The job %s of an earlier try failed: %s", printable(record.request_id), invocation.error)
             return None
         if record.phase is Phase.DONE and ledger.was_cleared:
             self.log.warning(
                 "The job %s of an earlier try is done and paid, but Airflow never stored that try's success. Its "
                 "result is taken now; to pay for another job, clear the task again once it has succeeded",
-                record.request_id,
+                printable(record.request_id),
             )
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
         self.log.info(
             "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
-            record.request_id,
+            printable(record.request_id),
             now - record.submitted_at,
             invocation.status.value,
         )
@@ -374,7 +377,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                 self.log.info(
                     "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
                     now - job.submitted_at,
-                    request_id,
+                    printable(request_id),
                 )
                 self.defer(
                     trigger=FalInvokeTrigger(
@@ -440,7 +443,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
         if self._running:
-            self.log.warning("The job %s goes on and is paid. %s", self._running, by_hand(self._running))
+            self.log.warning("The job %s goes on and is paid. %s", printable(self._running), by_hand(self._running))
         elif self._ledger is not None and self._ledger.is_submitting:
             self.log.warning(
                 "This task was ended while it submitted a job, which may be running and paid; no request_id came back "

@@ -18,6 +18,7 @@ from airflow_provider_falinvoke._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
@@ -194,7 +195,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         now = time.time()
         created_at = invocation.created_at if invocation is not None else None
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", printable(self.request_id))
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,

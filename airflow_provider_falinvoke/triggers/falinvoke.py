@@ -19,6 +19,7 @@ from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -97,7 +98,7 @@ class FalInvokeTrigger(BaseTrigger):
         await asyncio.to_thread(  # for the reason that outcomes.Say gives
             log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
-            self.request_id,
+            printable(self.request_id),
             _of(self.model_id),
             time.time() - self.submitted_at,
             f"{datetime.fromtimestamp(self.deadline, timezone.utc):%Y-%m-%d %H:%M:%S}",
@@ -134,7 +135,7 @@ class FalInvokeTrigger(BaseTrigger):
         await asyncio.to_thread(
             log.warning,
             "This wait for %s was ended; the job goes on and is paid. %s",
-            self.request_id,
+            printable(self.request_id),
             by_hand(self.request_id),
         )
 
@@ -187,14 +188,14 @@ def story_of(event: Any, request_id: str | None = None) -> str:
     waited, looks = fields.get("waited"), fields.get("looks")
     after = f" {waited} s after its submit" if isinstance(waited, float) else ""
     seen = f"; the triggerer looked {looks} times" if isinstance(looks, int) else ""
-    job = f"the job {fields.get('request_id') or request_id}{_of(fields.get('model_id'))}"
+    job = f"the job {printable(fields.get('request_id') or request_id)}{_of(fields.get('model_id'))}"
     if fields.get("status") == "completed":
         return f"Resumed: {job} is completed{after}{seen}"
     return f"Resumed: the wait for {job} ended without its result{after}{seen}"
 
 
 def _of(model_id: Any) -> str:
-    return f" of {model_id}" if model_id else ""
+    return f" of {printable(model_id)}" if model_id else ""
 
 
 def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -> Invocation:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.replies import (
     MEDIA_KEYS,
     read_error,
@@ -41,18 +42,17 @@ SPELLINGS = {
 
 UNREADABLE = {
     "nothing": b"",
+    "a list of several": b'[{"status": "QUEUED"}, {"status": "QUEUED"}]',
+    "an error": b'{"id": "too_many_requests", "message": "Slow down.", "request_id": "r1"}',
     "null": b"null",
-    "a list": b'[{"request_id": "r1", "status": "QUEUED"}]',
     "a number": b"202",
     "a string": b'"QUEUED"',
     "true": b"true",
     "HTML": b"<html><body>502 Bad Gateway</body></html>",
     "cut off": b'{"request_id": "r1", "status": "COMPL',
-    "not UTF-8": b'{"request_id": "r1", "status": "\xff\xfe\xfd"}',
     "binary": bytes(range(256)),
     "an empty object": b"{}",
     "an object of something else": b'{"hello": "world"}',
-    "an endless number": b'{"request_id": ' + b"9" * 5000 + b"}",
     "very deep": b'{"output":' * 200_000,
     "very deep lists": b"[" * 200_000 + b"]" * 200_000,
 }
@@ -70,7 +70,7 @@ def test_each_spelling_of_a_status_is_read_in_any_case(spelling: str, status: In
         assert read_status(word) is status
         invocation = read({"request_id": "r1", "status": word})
         assert invocation.status is status
-        assert invocation.raw_status == word
+        assert invocation.raw_status == printable(word)
     assert read_status(spelling.replace("_", "-").lower()) is status
 
 
@@ -263,7 +263,7 @@ def test_a_long_error_is_cut() -> None:
         (b"upstream connect\nerror", "upstream connect error"),
         (b"", "an empty body"),
         (b" \n ", "an empty body"),
-        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"\xf0\xf1", "\ufffd\ufffd"),
         (
             b"<!DOCTYPE html><html><head><style>p {}</style><script>x()</script></head><h1>502</h1> Bad Gateway</html>",
             "an HTML page: 502 Bad Gateway",
