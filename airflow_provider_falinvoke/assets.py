@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_falinvoke.api.portable import for_airflow
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -32,7 +34,8 @@ def announce(
     """
     from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
-    saved = list(result.get("files", ()) if files is None else files)
+    result = for_airflow(dict(result))
+    saved = for_airflow(list(result.get("files", ()) if files is None else files))
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):
             context["outlet_events"][outlet].extra.update(manifest(result))

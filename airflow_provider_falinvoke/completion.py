@@ -12,6 +12,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError, FalInvokeTimeoutError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -134,6 +135,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "manifest": None,
         **more,
     }
+    result = for_airflow(result)
     if not (saving.manifest and files):
         return result
     from airflow_provider_falinvoke.media.save import save_manifest

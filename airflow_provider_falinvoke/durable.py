@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Ledger:
 
     def _write(self) -> None:
         if self._store is not None and self.record is not None:
-            self._store.set(STORE_KEY, self.record.model_dump(mode="json"))
+            self._store.set(STORE_KEY, for_airflow(self.record.model_dump(mode="json")))
 
     def _read(self) -> Record | None:
         if self._store is None:

@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
@@ -52,7 +53,7 @@ class Kept:
             data = self._folder.read(self._name)
             if data is None:
                 return None
-            result = json.loads(data)
+            result = for_airflow(json.loads(data))
             problem = self._problem_of(result)
         except Exception as error:  # each storage has errors of its own; a new job is what was asked for at the least
             problem = f"what is kept of it cannot be read ({type(error).__name__}: {error})"

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
+from airflow_provider_falinvoke.api.portable import carried
 
 _STATUSES = {
     InvocationStatus.QUEUED: ("QUEUED", "IN_QUEUE", "PENDING"),
@@ -37,6 +38,8 @@ MEDIA_KEYS = (
     "b64_json",
 )
 _EXCERPT = 200
+#: So many items of an error are read; one may have a hundred thousand, and goes into events, logs and messages.
+_ITEMS = 10
 #: fal reports refused content as content_policy_violation; the other words are guarded spellings of the same.
 _REFUSED_CONTENT = re.compile(r"content[_ -]?policy|moderation|safety (system|filter)|nsfw", re.IGNORECASE)
 #: The types of fal's (that is, pydantic's) validation errors, and of refused content.
@@ -44,8 +47,6 @@ _REFUSED_TYPE = re.compile(
     r"^(missing|value_error.*|type_error.*|literal_error|enum|extra_forbidden|content_policy.*)$"
     r"|_(type|parsing)$|^(greater|less)_than|_too_(short|long|small|large)$"
 )
-#: An escaped U+0000: after an even number of backslashes, each pair of which is one of the text's own.
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 #: No more of a page is read than may hold its first words: taking tags out of megabytes would hold up the event loop.
 _PAGE = 8_000
 #: An error nested deeper than this is written as its JSON.
@@ -110,7 +111,7 @@ def read_error(error: object, *, depth: int = _DEPTH) -> str:
     if isinstance(error, str):
         return _one_line(error)
     if isinstance(error, list) and depth:
-        return "; ".join(read_error(item, depth=depth - 1) for item in error)
+        return "; ".join(read_error(item, depth=depth - 1) for item in error[:_ITEMS])[: _ITEMS * _EXCERPT]
     if isinstance(error, dict) and depth:
         if isinstance(error.get("loc"), list) and "msg" in error:
             return _one_line(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}")
@@ -165,12 +166,7 @@ def read_time(value: object) -> datetime | None:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        # NaN and half a surrogate pair are no JSON that Airflow could pass on: one would end its whole triggerer. Nor
-        # is U+0000, which PostgreSQL refuses: the result of a paid job would never get into XCom.
-        data = json.loads(body, parse_constant=lambda _: None)
-        if b"\\u" in body:
-            text = json.dumps(data, ensure_ascii=False)
-            data = json.loads(_NUL.sub(r"\1\\ufffd", text).encode("utf-8", errors="replace"))
+        data = carried(json.loads(body))
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

@@ -16,6 +16,7 @@ from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferra
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
@@ -223,7 +224,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         try:
-            context["ti"].xcom_push(key="request_id", value=request_id)
+            context["ti"].xcom_push(key="request_id", value=for_airflow(request_id))
         except Exception:
             self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
 
@@ -342,7 +343,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
-                    kwargs={"request_id": request_id},
+                    kwargs=for_airflow({"request_id": request_id}),
                     timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
                 )
         return self.hook.wait(

@@ -12,6 +12,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout, TaskDeferralError
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
@@ -180,6 +181,6 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
                 model_id=invocation.model_id if invocation is not None else None,
             ),
             method_name="execute_complete",
-            kwargs={"request_id": self.request_id},
+            kwargs=for_airflow({"request_id": self.request_id}),
             timeout=timedelta(seconds=deadline - now + BACKSTOP),
         )
