@@ -12,7 +12,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
-from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.portable import for_airflow, sendable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError, FalInvokeTimeoutError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -60,6 +60,12 @@ def saving_of(task: SavesFiles, context: Context) -> Saving:
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
             "or with None, no file is wanted."
         )
+    for name in ("output_path", "file_name"):
+        if sendable(str(getattr(task, name)))[1]:
+            raise FalInvokeInputError(
+                f"{name} has U+0000 or half a surrogate pair in it, so Airflow could not carry the paths of the files. "
+                "Nothing was submitted."
+            )
     saving = Saving(
         output_path=None if task.output_path is None else str(task.output_path),
         file_name=FileName(task.file_name),
