@@ -12,6 +12,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow, sendable
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import (
@@ -85,6 +86,12 @@ def _saving_of(task: SavesFiles, context: Context) -> Saving:
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
             "or with None, no file is wanted."
         )
+    for name in ("output_path", "file_name"):
+        if sendable(str(getattr(task, name)))[1]:
+            raise FalInvokeInputError(
+                f"{name} has U+0000 or half a surrogate pair in it, so Airflow could not carry the paths of the files. "
+                "Nothing was submitted."
+            )
     saving = Saving(
         output_path=None if task.output_path is None else str(task.output_path),
         file_name=FileName(task.file_name),
@@ -167,6 +174,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "manifest": None,
         **more,
     }
+    result = for_airflow(result)
     if not (saving.manifest and files):
         return result
     from airflow_provider_falinvoke.media.save import save_manifest

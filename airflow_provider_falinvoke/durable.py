@@ -23,6 +23,7 @@ from airflow_provider_falinvoke._compat import hears_of_success
 from airflow_provider_falinvoke.api.drivers import sleep
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
@@ -276,7 +277,7 @@ class Ledger:
         if self.record is None:
             self._store.delete(STORE_KEY)
         else:
-            self._store.set(STORE_KEY, self.record.model_dump(mode="json"))
+            self._store.set(STORE_KEY, for_airflow(self.record.model_dump(mode="json")))
 
     def _contained(self, what: str, pauses: Sequence[float]) -> None:
         """Write; log a failure of the store, because the task has something better to do or to say than to end with it.

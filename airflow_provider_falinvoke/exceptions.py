@@ -163,11 +163,15 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
 }
 
 
+#: So many characters of a message travel: an event lies in Airflow's database, and a foreign text may have megabytes.
+LONGEST_MESSAGE = 4_000
+
+
 def to_dict(error: FalInvokeError) -> dict[str, Any]:
     """Return ``error`` as a plain dict, so that it can travel from the triggerer to the worker."""
     return {
         "type": type(error).__name__,
-        "message": error.message,
+        "message": error.message[:LONGEST_MESSAGE],
         "request_id": error.request_id,
         "status_code": error.status_code,
     }

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
@@ -97,7 +98,7 @@ class Kept:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None
         log.info("Reusing the files of the job %s: the same request, nothing is paid", printable(result.request_id))
-        return {**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0}
+        return for_airflow({**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0})
 
     def keep(self, result: dict[str, Any]) -> None:
         """Keep a result for the next task with this request. A storage that fails now does not fail the paid job."""

@@ -19,6 +19,7 @@ from airflow_provider_falinvoke._compat import (
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest, object_of
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
@@ -262,7 +263,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):
-            context["ti"].xcom_push(key="request_id", value=request_id)
+            context["ti"].xcom_push(key="request_id", value=for_airflow(request_id))
 
     def _request(self) -> InvokeRequest:
         # No plain text for a prompt: a template that yields a dict is rendered to a text that looks like one.
@@ -391,7 +392,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                         model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
-                    kwargs={"request_id": request_id},
+                    kwargs=for_airflow({"request_id": request_id}),
                     timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
                 )
         return self.hook.wait(

@@ -18,6 +18,7 @@ from airflow_provider_falinvoke._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
 from airflow_provider_falinvoke.assets import announce
@@ -209,7 +210,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
                 model_id=invocation.model_id if invocation is not None else None,
             ),
             method_name="execute_complete",
-            kwargs={"request_id": self.request_id},
+            kwargs=for_airflow({"request_id": self.request_id}),
             timeout=timedelta(seconds=deadline - now + BACKSTOP),
         )
 

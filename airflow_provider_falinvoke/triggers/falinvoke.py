@@ -19,6 +19,7 @@ from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
@@ -76,19 +77,17 @@ class FalInvokeTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "fal_conn_id": self.fal_conn_id,
-                "request_id": self.request_id,
-                "submitted_at": self.submitted_at,
-                "deadline": self.deadline,
-                "first_look_at": self.first_look_at,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "model_id": self.model_id,
-            },
-        )
+        arguments = {
+            "fal_conn_id": self.fal_conn_id,
+            "request_id": self.request_id,
+            "submitted_at": self.submitted_at,
+            "deadline": self.deadline,
+            "first_look_at": self.first_look_at,
+            "poll_interval": self.poll_interval,
+            "max_poll_interval": self.max_poll_interval,
+            "model_id": self.model_id,
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", for_airflow(arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
@@ -124,7 +123,8 @@ class FalInvokeTrigger(BaseTrigger):
         else:
             event = completed_event(self.request_id, invocation)
         waited = round(time.time() - self.submitted_at, 1)
-        yield TriggerEvent({**event, "model_id": self.model_id, "waited": waited, "looks": hook.requests})
+        told = {"model_id": self.model_id, "waited": waited, "looks": hook.requests}
+        yield TriggerEvent(for_airflow({**event, **told}))
 
     async def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel (Airflow 3.3 and newer call this).
@@ -167,7 +167,7 @@ def _seconds(section: str, key: str, default: float) -> float:
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
     data = None
-    if not is_longer(invocation.output, MAX_EVENT_BYTES):
+    if not is_longer(list(dict(invocation).values()), MAX_EVENT_BYTES):
         with suppress(ValueError):  # nested too deeply for pydantic
             data = invocation.model_dump(mode="json")
     return {"status": "completed", "request_id": request_id, "invocation": data}

@@ -385,10 +385,31 @@ def test_a_whole_character_that_was_escaped_is_kept() -> None:
     assert invocation.output == {"text": "\U0001f600 é"}
 
 
-def test_a_number_that_is_none_does_not_get_into_airflow() -> None:
-    invocation = read_invocation(b'{"status": "COMPLETED", "output": {"score": NaN, "far": -Infinity}}')
+def test_what_airflow_cannot_carry_is_made_portable_wherever_it_stands() -> None:
+    """See test_portable.py for what else."""
+    invocation = read_invocation(
+        b'{"request_id": "r\\ud800", "status": "COMPLETED\xed\xa0\x80", "model_id": "m\\u0000", "output": '
+        b'{"score": NaN, "far": -Infinity, "seed": 18446744073709551616, "__classname__": "x"}}'
+    )
     assert invocation is not None
-    assert invocation.output == {"score": None, "far": None}
+    assert (invocation.request_id, invocation.raw_status, invocation.model_id) == (
+        "r\ufffd",
+        "COMPLETED\ufffd",
+        "m\ufffd",
+    )
+    assert invocation.output == {
+        "score": "NaN",
+        "far": "-Infinity",
+        "seed": "18446744073709551616",
+        "___classname__": "x",
+    }
+
+
+def test_an_error_of_many_items_is_an_excerpt() -> None:
+    error = [{"loc": ["body", "prompt"], "msg": "m" * 5_000}] * 100_000
+    invocation = read_invocation(json.dumps({"request_id": "r1", "status": "FAILED", "error": error}).encode())
+    assert invocation is not None
+    assert len(str(invocation.error)) < 3_000
 
 
 @pytest.mark.parametrize("key", MEDIA_KEYS)
