@@ -39,7 +39,7 @@ class Place:
 
 
 def region_of(ti: Any) -> str:
-    """Return which iteration of a loop a task instance belongs to (Airflow 3.4, where its map_index is −1); else empty.
+    """Return which iteration of a loop a task instance belongs to (Airflow 3.4, where its map_index is -1); else empty.
 
     :param ti: as Airflow's context has it.
     """

@@ -661,7 +661,7 @@ def test_mapped_tasks_and_runs_have_folders_of_their_own(emulator: Emulator, tmp
 
 
 def test_the_iterations_of_a_loop_have_folders_of_their_own(emulator: Emulator, tmp_path: Path) -> None:
-    """Airflow 3.4 tells them apart by their region; the map index is −1 in each."""
+    """Airflow 3.4 tells them apart by their region; the map index is -1 in each."""
     run = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
     folders = set()
     for index in range(2):
