@@ -129,6 +129,7 @@ class Wave:
         self._to_save: deque[tuple[int, Ended]] = deque()
         self._posts: dict[Future[Invocation], int] = {}
         self._saves: dict[Future[dict[str, Any]], int] = {}
+        self._write: Future[None] | None = None
         self._refused_in_a_row = 0
         self._unsaved_in_a_row = 0
         self._troubles = 0
@@ -148,9 +149,10 @@ class Wave:
         with (
             ThreadPoolExecutor(POSTS_AT_ONCE, "falinvoke-post") as posts,
             ThreadPoolExecutor(SAVES_AT_ONCE, "falinvoke-save") as saves,
+            ThreadPoolExecutor(1, "falinvoke-journal") as writes,
         ):
             try:
-                while self._turn(requests, posts, saves):
+                while self._turn(requests, posts, saves, writes):
                     pass
             except BaseException as error:
                 # What is in the air may be paid: its request_ids are worth more than a quick end.
@@ -171,15 +173,19 @@ class Wave:
 
     @property
     def _air(self) -> list[Future[Any]]:
-        return [*self._posts, *self._saves]
+        return [*self._posts, *self._saves, *([self._write] if self._write is not None else [])]
 
-    def _turn(self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor) -> bool:
+    def _turn(
+        self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor, writes: ThreadPoolExecutor
+    ) -> bool:
         """Start what there is room for, and note what ended; return whether there is more to do."""
         self._submit(requests, posts)
         while self._to_save and len(self._saves) < SAVES_AT_ONCE:
             index, one = self._to_save.popleft()
             self._saves[saves.submit(self._bring_home, one)] = index
-        self._journal.commit()
+        if self._write is None and self._journal.is_dirty:
+            # The request_ids that came back; the next POSTs need not wait for that.
+            self._write = writes.submit(self._journal.commit)
         if not self._air:
             return False
         self._note(*wait(self._air, return_when=FIRST_COMPLETED).done)
@@ -206,14 +212,15 @@ class Wave:
             now = time.time()
             item = self._journal.items[index].with_(Phase.SUBMITTED, request_id=invocation.request_id)
             self._journal.put(replace(item, submitted_at=now, deadline=now + self._timeout))
-            with suppress(JournalError):  # the main thread tries for longer
-                self._journal.commit(patient=False)
         return invocation
 
     def _note(self, *done: Future[Any]) -> None:
         for future in done:
             if future in self._posts:
                 self._posted(self._posts.pop(future), future)
+            elif future is self._write:
+                self._write = None
+                future.result()
             else:
                 self._saved(self._saves.pop(future), future)
 
@@ -222,7 +229,7 @@ class Wave:
         try:
             wait(self._air)
             self._journal.commit()
-            self._note(*self._air)
+            self._note(*self._posts, *self._saves)
             self._journal.close()
         except FalInvokeError as unwritten:
             log.error("%s", unwritten)
