@@ -6,7 +6,6 @@ for plain StatsD, which drops tags. Nothing here raises: a paid job is worth mor
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_falinvoke._compat import find_stats
 from airflow_provider_falinvoke.api.outcomes import Outcome, Reply, Send
+from airflow_provider_falinvoke.api.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_falinvoke.api.models import Invocation
@@ -97,7 +97,7 @@ async def make_ready() -> None:
     triggerer's event loop must not wait for that.
     """
     if _warm_in != os.getpid():
-        await asyncio.to_thread(_warm_up)
+        await in_thread(_warm_up)
 
 
 def _warm_up() -> None:

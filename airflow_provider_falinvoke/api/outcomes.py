@@ -19,6 +19,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeInputError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
+    FalInvokeReplyTooLargeError,
     FalInvokeTimeoutError,
     FalInvokeUnreachableError,
 )
@@ -31,12 +32,14 @@ class Send:
     """Send this request.
 
     :param turn_by: the latest time to send it, in epoch seconds, where it has to wait for its turn.
+    :param answer_by: when its answer is of no use any more, in epoch seconds.
     """
 
     method: str
     path: str
     body: bytes | None = None
     turn_by: float = field(default=math.inf, compare=False)
+    answer_by: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,14 @@ class Reply:
 
     :param headers: names in lower case.
     :param at: when it answered, in epoch seconds.
+    :param cut: why the body is not whole, where it is not: what came of it is all that can be known of a POST.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     at: float
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +93,14 @@ class Failure:
     :param reason: what happened, in words.
     :param arrived: whether the request may have reached the API.
     :param lasting: whether trying again cannot help (a certificate that is not trusted).
+    :param oversized: whether an answer did come, and was larger than the connection allows.
     """
 
     reason: str
     arrived: bool
     at: float
     lasting: bool = False
+    oversized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +202,9 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
     status = outcome.status if isinstance(outcome, Reply) else None
     if isinstance(outcome, Failure) and not outcome.arrived:
         message = f"{message} Check the connection's host and port, the network, and the proxy."
-    return FalInvokeUnreachableError(message, request_id=request_id, status_code=status)
+    is_oversized = isinstance(outcome, Failure) and outcome.oversized
+    kind = FalInvokeReplyTooLargeError if is_oversized else FalInvokeUnreachableError
+    return kind(message, request_id=request_id, status_code=status)
 
 
 def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvokeAPIError:

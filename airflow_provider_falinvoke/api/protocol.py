@@ -54,7 +54,9 @@ MODELS_PATH = "/v1/models"
 #: For so many seconds after a POST, a 404 may only mean that the API has not heard of the job everywhere yet.
 NOT_FOUND_GRACE = 10.0
 #: An API that stumbles just at a job's deadline is asked for so many seconds more.
-LAST_LOOK_GRACE = 10.0
+LAST_LOOK_GRACE = 5.0
+#: No request waits for its answer longer than so many seconds beyond the deadline.
+ANSWER_GRACE = 10.0
 #: Where many look at once, the last look at a job may have to wait so many seconds more for its turn.
 LAST_TURN_GRACE = 120.0
 _NO_ANSWER = "The API gave no usable answer"
@@ -112,6 +114,7 @@ def get(request_id: str, *, patience: float, is_new: bool = False) -> Call[Invoc
             request_id,
             give_up_at=now + patience,
             turn_by=now + patience,
+            answer_by=now + patience + ANSWER_GRACE,
             not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0,
         )
     except NoAnswerError as error:
@@ -155,6 +158,7 @@ def wait(
                 submitted_at,
                 give_up_at=deadline + LAST_LOOK_GRACE,
                 turn_by=deadline + LAST_TURN_GRACE,
+                answer_by=deadline + ANSWER_GRACE,
                 seen=seen,
             )
         except NoAnswerError as error:
@@ -203,7 +207,14 @@ def wait_briefly(
     while look_at <= until:
         yield Pause(look_at)
         try:
-            invocation, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
+            invocation, now = yield from _look(
+                request_id,
+                submitted_at,
+                give_up_at=look_at,
+                turn_by=until,
+                answer_by=until + ANSWER_GRACE,
+                seen=seen,
+            )
         except NoAnswerError as error:
             return error.outcome.at + pause_after(error.outcome, 1)
         if invocation.status is InvocationStatus.COMPLETED:
@@ -223,7 +234,9 @@ def list_models(*, patience: float) -> Call[list[str]]:
     give_up_at = (yield NOW).at + patience
     try:
         ids, _ = yield from _fetch(
-            Send("GET", MODELS_PATH, turn_by=give_up_at), replies.read_model_ids, give_up_at=give_up_at
+            Send("GET", MODELS_PATH, turn_by=give_up_at, answer_by=give_up_at + ANSWER_GRACE),
+            replies.read_model_ids,
+            give_up_at=give_up_at,
         )
     except NoAnswerError as error:
         raise gave_up(_NO_ANSWER, error.outcome) from None
@@ -255,10 +268,20 @@ def _state(invocation: Invocation) -> _State:
 
 
 def _look(
-    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: _State | None
+    request_id: str,
+    submitted_at: float,
+    *,
+    give_up_at: float,
+    turn_by: float,
+    answer_by: float,
+    seen: _State | None,
 ) -> Call[tuple[Invocation, float]]:
     invocation, now = yield from _fetch_invocation(
-        request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
+        request_id,
+        give_up_at=give_up_at,
+        turn_by=turn_by,
+        answer_by=answer_by,
+        not_found_until=submitted_at + NOT_FOUND_GRACE,
     )
     if seen != _state(invocation):
         # What is still pending at the first look is no news.
@@ -275,10 +298,10 @@ def _look(
 
 
 def _fetch_invocation(
-    request_id: str, *, give_up_at: float, turn_by: float, not_found_until: float = 0.0
+    request_id: str, *, give_up_at: float, turn_by: float, answer_by: float, not_found_until: float = 0.0
 ) -> Call[tuple[Invocation, float]]:
     read = functools.partial(replies.read_invocation, request_id=request_id)
-    send = Send("GET", invocation_path(request_id), turn_by=turn_by)
+    send = Send("GET", invocation_path(request_id), turn_by=turn_by, answer_by=answer_by)
     return _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
 
 
@@ -313,9 +336,10 @@ def _fetch(
 
 
 def _submitted(reply: Reply) -> Invocation:
-    invocation = replies.read_invocation(reply.body)
+    invocation = replies.read_invocation(reply.body) or (replies.read_cut(reply.body) if reply.cut else None)
     if invocation is None:
-        raise ambiguous(f"the API answered {reply.status}, but with {replies.read_error_body(reply.body)}")
+        why = reply.cut or f"with {replies.read_error_body(reply.body)}"
+        raise ambiguous(f"the API answered {reply.status}, but {why}")
     if invocation.request_id is None and invocation.status is not InvocationStatus.COMPLETED:
         raise ambiguous(f"the API answered {reply.status} without a request_id")
     return invocation

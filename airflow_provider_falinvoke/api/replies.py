@@ -46,6 +46,8 @@ _REFUSED_TYPE = re.compile(
 )
 #: An escaped U+0000: after an even number of backslashes, each pair of which is one of the text's own.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+#: An id up to its last quote: one that was cut off would be another job's, or nobody's.
+_WHOLE_ID = re.compile(rb'"request_id"\s{0,9}:\s{0,9}"([A-Za-z0-9_.:-]{1,1000})"')
 #: No more of a page is read than may hold its first words: taking tags out of megabytes would hold up the event loop.
 _PAGE = 8_000
 #: An error nested deeper than this is written as its JSON.
@@ -94,6 +96,14 @@ def read_invocation(body: bytes, *, request_id: str | None = None) -> Invocation
         error=read_error(error) if error else None,
         refused=is_refusal(error),
     )
+
+
+def read_cut(body: bytes) -> Invocation | None:
+    """Return the job that the beginning of a body names, or None if it names none, or several."""
+    ids = set(_WHOLE_ID.findall(body))
+    if len(ids) != 1:
+        return None
+    return Invocation(request_id=ids.pop().decode(), status=InvocationStatus.UNKNOWN)
 
 
 def read_model_ids(body: bytes) -> list[str] | None:

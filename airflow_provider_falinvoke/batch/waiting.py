@@ -25,6 +25,7 @@ from airflow_provider_falinvoke.api.outcomes import timed_out
 from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
 from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -236,7 +237,7 @@ class Wait:
         except FalInvokeError as error:
             answer, self._failures = error, self._failures + 1
             if self._failures == 1:
-                await asyncio.to_thread(log.warning, "The job %s could not be looked at: %s", job.request_id, error)
+                await in_thread(log.warning, "The job %s could not be looked at: %s", job.request_id, error)
         if isinstance(answer, (FalInvokeAuthError, FalInvokeConfigError)):
             self._waited.error = answer
             heapq.heappush(self._due, (job.look_at, job))

@@ -158,6 +158,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         except FalInvokeJobFailedError as error:
             raise AirflowFailException(str(error)) from error
         except (FalInvokeUnreachableError, FalInvokeRateLimitError) as error:
+            if not error.may_pass:
+                raise
             # One look that fails says nothing about the job; the sensor's own timeout bounds how many may.
             self.log.warning("%s", error)
             return None
