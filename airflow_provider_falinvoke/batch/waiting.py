@@ -26,6 +26,7 @@ from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
 from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -257,9 +258,7 @@ class Wait:
         if isinstance(answer, FalInvokeError):
             self._failures += 1
             if self._failures == 1:
-                await asyncio.to_thread(
-                    log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer
-                )
+                await in_thread(log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer)
         lost = now >= self._unreadable_since + CONNECTION_PATIENCE
         if isinstance(answer, FalInvokeError) and (lost or isinstance(answer, _FOR_ALL)):
             self._waited.error = answer
