@@ -346,7 +346,7 @@ def test_a_quota_that_is_used_up_is_waited_for(
     connection = {**emulator.connection, "extra": {"submit_patience": 0}}
     monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", json.dumps(connection))
     run = Runner(tmp_path, inputs=prompts(12), max_in_flight=3)
-    emulator.add_fault(Fault("answer", on="post", status=429, times=9, after=5))
+    emulator.add_fault(Fault("answer", on="post", status=429, times=9, after=5, seconds=0.2))
     assert run.try_()["done"] == 12
     assert posts_by_prompt(emulator) == once_each(12)
 
