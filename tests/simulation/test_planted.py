@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_falinvoke import durable
 from airflow_provider_falinvoke.api import drivers
-from airflow_provider_falinvoke.batch.journal import Journal
+from airflow_provider_falinvoke.batch.wave import _Intent
 from airflow_provider_falinvoke.media.store import Folder
 from tests.simulation import airflow
 from tests.simulation.blows import Blow
@@ -127,7 +127,7 @@ def test_a_file_that_is_not_synced() -> None:
 
 
 def test_a_batch_that_submits_before_its_intents_are_written() -> None:
-    plant = mock.patch.object(Journal, "commit", lambda *_, **__: None)
+    plant = mock.patch.object(_Intent, "intend", lambda _: None)
     finds("paid twice", plant, "batch", Blow.KILL_AFTER)
 
 
