@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
+
+#: Characters of an asset's URI. Airflow takes 1,500, but PostgreSQL indexes a name with a URI, which are the same here,
+#: in at most 2,704 bytes, and refuses the end of the task beyond that.
+LONGEST_URI = 1300
+#: What RFC 3986 lets stand in a path as it is, next to letters, digits and ``-._~``.
+_PLAIN = "/:@!$&'()*+,;="
 
 
 def announce(
@@ -23,7 +34,7 @@ def announce(
 
     The event of an Asset (or of a reference to one) carries :func:`manifest`. An AssetAlias, whose assets are known at
     run time only, gets each saved file as an Asset of its URI, with the file's own entry. What else stands in
-    ``outlets`` is left alone.
+    ``outlets`` is left alone. The job is paid and its files are saved: an event that cannot be is a WARNING.
 
     :param context: the task's context.
     :param outlets: the task's outlets.
@@ -32,15 +43,29 @@ def announce(
     """
     from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
-    saved = list(result.get("files", ()) if files is None else files)
+    result = for_airflow(dict(result))
+    saved = for_airflow(list(result.get("files", ()) if files is None else files))
+    request_id = result.get("request_id")
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):
-            context["outlet_events"][outlet].extra.update(manifest(result))
+            with not_stopping_the_task(f"The event of {outlet} cannot tell what was made", request_id):
+                context["outlet_events"][outlet].extra.update(_plain(manifest(result)))
         elif isinstance(outlet, AssetAlias):
             if not saved:
                 log.warning("The asset alias %s gets no asset: no file was saved; is output_path set?", outlet.name)
-            for file in saved:
-                context["outlet_events"][outlet].add(Asset(uri=uri_of(file["path"])), extra=dict(file))
+            for path, file in ((file["path"], file) for file in saved):
+                with not_stopping_the_task(f"The asset alias {outlet.name} gets no asset for {path}", request_id):
+                    asset = Asset(uri=asset_uri(path))
+                    context["outlet_events"][outlet].add(asset, extra=_plain(file))
+
+
+def _plain(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of what an event carries.
+
+    :raises ValueError: it is not what JSON has a form for, so that Airflow could not store it, and would fail the task.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(extra, allow_nan=False))
+    return plain
 
 
 def manifest(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,15 +73,31 @@ def manifest(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "output"}
 
 
+def asset_uri(path: str) -> str:
+    """Return a file's URI, if Airflow can keep an asset of that name.
+
+    :raises ValueError: it is too long.
+    """
+    uri = uri_of(path)
+    if len(uri) > LONGEST_URI:
+        raise ValueError(f"its URI has {len(uri)} characters, more than {LONGEST_URI}")
+    return uri
+
+
 def uri_of(path: str) -> str:
     """Return the URI by which others know a file, whatever connection it was written through.
 
-    :param path: a file's ``path``, such as ``s3://aws_default@bucket/key.png``.
-    :return: ``s3://bucket/key.png``; a plain path becomes a ``file:`` URI.
+    It is percent-encoded: Airflow's api-server takes ASCII only, sorts what it takes for a query, and drops what it
+    takes for a fragment.
+
+    :param path: a file's ``path``, such as ``s3://aws_default@bucket/é.png``.
+    :return: ``s3://bucket/%C3%A9.png``; a plain path becomes a ``file:`` URI.
     """
     scheme, host, name = location(path)
-    # Airflow drops what it takes for a fragment, and sorts what it takes for a query.
-    return f"{scheme}://{host}{name}".replace("#", "%23").replace("?", "%3F")
+    if not host:  # or the first folder would be taken for the host
+        name = f"/{name.lstrip('/')}"
+    # What is no UTF-8 on a local disk is a surrogate in Python.
+    return f"{scheme.lower()}://{quote(host, ':', errors='surrogatepass')}{quote(name, _PLAIN, errors='surrogatepass')}"
 
 
 def location(path: str) -> tuple[str, str, str]:

@@ -9,8 +9,9 @@ from typing import Any
 from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.completion import amount_of
-from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +42,10 @@ def check_cost(request: InvokeRequest, prices: Any, max_cost: float | str | None
 
 def estimated_cost(model_id: Any, input: Any, prices: Any, hook: FalInvokeHook) -> float | None:
     """Return what a job that is done was estimated to cost; None where that is not known."""
-    try:
+    with not_stopping_the_task("The cost cannot be estimated any more"):  # its parameters may render to anything by now
         known = _prices(prices, hook)
         return estimate(InvokeRequest.read(object_of(input), model_id=model_id), known) if known else None
-    except FalInvokeError as error:
-        # The job is done: what its parameters would render to by now is not worth its result.
-        log.warning("The cost cannot be estimated any more: %s", error)
-        return None
+    return None
 
 
 def _prices(prices: Any, hook: FalInvokeHook) -> Mapping[str, Price]:

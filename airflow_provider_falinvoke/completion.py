@@ -12,8 +12,15 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow, sendable
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
-from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError, FalInvokeTimeoutError
+from airflow_provider_falinvoke.exceptions import (
+    FalInvokeError,
+    FalInvokeInputError,
+    FalInvokeMediaError,
+    FalInvokeTimeoutError,
+)
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import (
     FileName,
@@ -25,6 +32,7 @@ from airflow_provider_falinvoke.media import (
     refuse_flagged,
     without_inline,
 )
+from airflow_provider_falinvoke.media.settings import advice_by_hand
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,16 +60,38 @@ class SavesFiles(Protocol):
     save_timeout: float | timedelta | str
 
 
-def saving_of(task: SavesFiles, context: Context) -> Saving:
+def saving_of(task: SavesFiles, context: Context, paid: Invocation | None = None) -> Saving:
     """Return a task's saving parameters, rendered and checked.
 
+    :param paid: the job whose files are to be saved, where it is done already. A template may render to something else
+        after a deferral than before the submit, and to something right again at the next try.
     :raises FalInvokeInputError: one of them cannot be right.
+    :raises FalInvokeMediaError: the same, of a job that is paid.
     """
+    try:
+        return _saving_of(task, context)
+    except FalInvokeInputError as error:
+        if paid is None:
+            raise
+        raise FalInvokeMediaError(
+            f"The job is completed and paid, but where its files go cannot be read any more: {error} "
+            f"{advice_by_hand(paid)}",
+            request_id=paid.request_id,
+        ) from error
+
+
+def _saving_of(task: SavesFiles, context: Context) -> Saving:
     if task.output_path is not None and not str(task.output_path).strip():
         raise FalInvokeInputError(
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
             "or with None, no file is wanted."
         )
+    for name in ("output_path", "file_name"):
+        if sendable(str(getattr(task, name)))[1]:
+            raise FalInvokeInputError(
+                f"{name} has U+0000 or half a surrogate pair in it, so Airflow could not carry the paths of the files. "
+                "Nothing was submitted."
+            )
     saving = Saving(
         output_path=None if task.output_path is None else str(task.output_path),
         file_name=FileName(task.file_name),
@@ -109,8 +139,9 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     refuse_flagged(invocation, found, saving.on_flagged)
     if saving.on_flagged == "skip" and flagged and len(flagged) == len(found):
         raise AirflowSkipException(
-            f"The model's safety checker flagged all {len(found)} files of the job {invocation.request_id}, which is "
-            "completed and paid, and on_flagged is 'skip': none was saved."
+            f"The model's safety checker flagged all {len(found)} files of the job "
+            f"{printable(invocation.request_id)}, which is completed and paid, and on_flagged is 'skip': none was "
+            "saved."
         )
     if saving.on_flagged != "keep" and found and all(media.flagged is None and not media.unreadable for media in found):
         hook.log.warning("on_flagged is %r, but the output says nothing of its files' safety", saving.on_flagged)
@@ -122,7 +153,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     files = hook.save_media(invocation, saving) if saving.output_path else []
     hook.log.info(
         "The job %s%s is home: %s s by the API's times, %d files saved",
-        invocation.request_id,
+        printable(invocation.request_id),
         f" of {invocation.model_id}" if invocation.model_id else "",
         "unknown" if invocation.seconds is None else invocation.seconds,
         len(files),
@@ -143,6 +174,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "manifest": None,
         **more,
     }
+    result = for_airflow(result)
     if not (saving.manifest and files):
         return result
     from airflow_provider_falinvoke.media.save import save_manifest

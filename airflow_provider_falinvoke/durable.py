@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -22,7 +23,10 @@ from airflow_provider_falinvoke._compat import hears_of_success
 from airflow_provider_falinvoke.api.drivers import sleep
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import FalInvokeAmbiguousSubmitError, FalInvokeError
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -256,14 +260,16 @@ class Ledger:
             try:
                 self.record = self._read()
             except FalInvokeError as error:
-                log.warning("That the job %s is done cannot be stored for a later try: %s", request_id, error)
+                log.warning(
+                    "That the job %s is done cannot be stored for a later try: %s", printable(request_id), error
+                )
         self._update(phase=phase, request_id=request_id, **changes)
 
     def _update(self, pauses: Sequence[float] = (), **changes: Any) -> None:
         if self._store is None or self.record is None:
             return
         self.record = self.record.model_copy(update={**changes, "generation": self._generation})
-        self._contained(f"the state of the job {self.record.request_id}", pauses)
+        self._contained(f"the state of the job {printable(self.record.request_id)}", pauses)
 
     def _write(self) -> None:
         if self._store is None:
@@ -271,7 +277,7 @@ class Ledger:
         if self.record is None:
             self._store.delete(STORE_KEY)
         else:
-            self._store.set(STORE_KEY, self.record.model_dump(mode="json"))
+            self._store.set(STORE_KEY, for_airflow(self.record.model_dump(mode="json")))
 
     def _contained(self, what: str, pauses: Sequence[float]) -> None:
         """Write; log a failure of the store, because the task has something better to do or to say than to end with it.
@@ -279,17 +285,15 @@ class Ledger:
         :param pauses: seconds after which to try again.
         """
         self._unwritten = True
-        for pause in (*pauses, None):
-            try:
+        for pause in pauses:
+            with suppress(Exception):
                 self._write()
-            except Exception:
-                if pause is None:
-                    log.exception("Airflow's task state store does not take %s", what)
-                    return
-                sleep(pause)
-            else:
                 self._unwritten = False
                 return
+            sleep(pause)
+        with not_stopping_the_task(f"Airflow's task state store does not take {what}"):
+            self._write()
+            self._unwritten = False
 
     def _read(self) -> Record | None:
         if self._store is None:
@@ -322,7 +326,7 @@ class Ledger:
         elif record.phase is Phase.SUBMITTED and record.request_id and record.fingerprint != self._wanted:
             log.warning(
                 "The request changed since %s was submitted: a new job is paid for. The old one goes on. %s",
-                record.request_id,
+                printable(record.request_id),
                 by_hand(record.request_id),
             )
 

@@ -72,6 +72,25 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     },
 }
 
+#: The section ``[falinvoke]`` of Airflow's configuration.
+CONFIG: dict[str, Any] = {
+    "falinvoke": {
+        "description": "Settings of the provider for fal on DigitalOcean.",
+        "options": {
+            "resume_margin": {
+                "description": "Seconds to add to the time that a deferred task sleeps at the least, which keeps it "
+                "from a race in\nAirflow's scheduler (apache/airflow #71580): min_heartbeat_interval, "
+                "scheduler_idle_sleep_time and 2 s.\nRaise it on workers where a scheduler's loop takes longer than "
+                "these 2 s.\n",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "3",
+                "default": "0",
+            },
+        },
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as ``provider_info.schema.json`` of Airflow has it."""
@@ -104,6 +123,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.falinvoke", f"{package}.triggers.batch"],
             }
         ],
+        "config": CONFIG,
         "extra-links": [f"{package}.links.media.MediaLink"],
         "cli": [f"{package}.cli.definition.get_commands"],
         "task-decorators": [{"name": "fal_invoke", "class-name": f"{package}.decorators.falinvoke.fal_invoke_task"}],

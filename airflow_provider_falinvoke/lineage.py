@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_falinvoke.assets import location
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -30,9 +31,11 @@ class ReportsLineage:
         job = external_query_run.ExternalQueryRunFacet(
             externalQueryId=str(result["request_id"]), source=str(result["model_id"])
         )
-        return OperatorLineage(
-            outputs=[_dataset(file, result) for file in result["files"]], run_facets={"externalQuery": job}
-        )
+        outputs = []
+        for file in result["files"]:
+            with not_stopping_the_task(f"OpenLineage is not told of {file.get('path')}", job.externalQueryId):
+                outputs.append(_dataset(file, result))
+        return OperatorLineage(outputs=outputs, run_facets={"externalQuery": job})
 
 
 def naming(path: str) -> tuple[str, str]:

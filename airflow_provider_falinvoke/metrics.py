@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_falinvoke._compat import find_stats
 from airflow_provider_falinvoke.api.outcomes import Outcome, Reply, Send
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow_provider_falinvoke.api.models import Invocation
@@ -34,6 +35,7 @@ LONGEST_MODEL = 100
 #: does not know it, and a request is counted where it is sent.
 _model: ContextVar[str] = ContextVar("falinvoke_model", default="")
 _warm_in: int | None = None
+_said_in: int | None = None
 _warming = threading.Lock()
 
 
@@ -105,30 +107,50 @@ def _warm_up() -> None:
     with _warming:
         if _warm_in == os.getpid():
             return
-        try:
+        with _held_back("Airflow's metrics cannot be set up"):
             find_stats().timer(f"{PREFIX}.wait_duration")  # sets all of it up, and sends nothing unless started
-        except Exception:
-            log.debug("Airflow's metrics cannot be set up", exc_info=True)
         _warm_in = os.getpid()
 
 
 def _count(name: str, **tags: str) -> None:
-    try:
+    with _held_back(f"The metric {name} could not be sent"):
         stats, model = find_stats(), _model.get()
         stats.incr(f"{PREFIX}.{name}", tags={"model_id": tag_of(model), **tags})
         stats.incr(f"{PREFIX}.{name}.{segment_of(model)}")
-    except Exception:
-        log.debug("The metric %s could not be sent", name, exc_info=True)
 
 
 def _time(name: str, seconds: float) -> None:
-    try:
+    with _held_back(f"The metric {name} could not be sent"):
         stats, model = find_stats(), _model.get()
         # A timedelta, because a plain number is seconds to one backend and milliseconds to another.
         stats.timing(f"{PREFIX}.{name}", timedelta(seconds=seconds), tags={"model_id": tag_of(model)})
         stats.timing(f"{PREFIX}.{name}.{segment_of(model)}", timedelta(seconds=seconds))
+
+
+@contextmanager
+def _held_back(what: str) -> Iterator[None]:
+    """Hold back what a backend raises, and say it once in a process, because it fails for each request alike.
+
+    Never on an event loop, which must not wait for its log: :func:`make_ready` says it in a thread.
+    """
+    global _said_in  # noqa: PLW0603 - it is the process that said it
+    try:
+        yield
     except Exception:
-        log.debug("The metric %s could not be sent", name, exc_info=True)
+        if _said_in == os.getpid() or _on_a_loop():
+            log.debug("%s", what, exc_info=True)
+            return
+        _said_in = os.getpid()
+        with not_stopping_the_task(what):
+            raise
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def tag_of(model_id: str) -> str:

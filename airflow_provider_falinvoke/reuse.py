@@ -14,10 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
 from airflow_provider_falinvoke.media.manifest import MediaFile
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +97,15 @@ class Kept:
         if problem:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None
-        log.info("Reusing the files of the job %s: the same request, nothing is paid", result.request_id)
-        return {**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0}
+        log.info("Reusing the files of the job %s: the same request, nothing is paid", printable(result.request_id))
+        return for_airflow({**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0})
 
     def keep(self, result: dict[str, Any]) -> None:
         """Keep a result for the next task with this request. A storage that fails now does not fail the paid job."""
         if not result["files"] or result["flagged"]:
             return
-        try:
+        with not_stopping_the_task(f"The result of the job {printable(result['request_id'])} cannot be kept for reuse"):
             self._folder.write(self._name, json.dumps(result).encode(), "application/json")
-        except Exception:
-            log.exception("The result of the job %s cannot be kept for reuse", result["request_id"])
 
     def _problem_of(self, files: list[MediaFile]) -> str | None:
         """Return why a result is not to be trusted, if so."""

@@ -119,6 +119,7 @@ def memory() -> Iterator[Any]:
 def quick_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferral need not wait for a supervisor that lingers: ``dag.test()`` has none."""
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME", "0")
     monkeypatch.setattr("airflow_provider_falinvoke.triggers.falinvoke.RESUME_MARGIN", 0.05)
 
 

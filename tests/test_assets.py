@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_falinvoke._compat import TaskDeferralTimeout
-from airflow_provider_falinvoke.assets import announce, manifest, uri_of
+from airflow_provider_falinvoke.assets import LONGEST_URI, announce, manifest, uri_of
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
@@ -45,9 +50,15 @@ def draw(**changes: Any) -> Any:
         ("s3://aws_default@bucket/a/b.png", "s3://bucket/a/b.png"),
         ("s3://bucket/a@b/c.png", "s3://bucket/a@b/c.png"),
         ("gs://google@bucket/b.png", "gs://bucket/b.png"),
-        ("file:///tmp/a b.png", "file:///tmp/a b.png"),
+        ("file:///tmp/a b.png", "file:///tmp/a%20b.png"),
         ("/tmp/a.png", "file:///tmp/a.png"),
-        ("s3://bucket/take #1?.png", "s3://bucket/take %231%3F.png"),
+        ("file:////tmp/a.png", "file:///tmp/a.png"),
+        ("S3://bucket//a.png", "s3://bucket//a.png"),
+        ("s3://bucket/take #1?.png", "s3://bucket/take%20%231%3F.png"),
+        ("s3://bucket/100%25.png", "s3://bucket/100%2525.png"),
+        ("s3://bucket/künstler/\u96ea.png", "s3://bucket/k%C3%BCnstler/%E9%9B%AA.png"),
+        ("file://nas:8080/a.png", "file://nas:8080/a.png"),
+        ("/tmp/\udcff.png", "file:///tmp/%ED%B3%BF.png"),
     ],
 )
 def test_a_file_is_known_by_its_uri_whatever_connection_wrote_it(path: str, uri: str) -> None:
@@ -55,6 +66,73 @@ def test_a_file_is_known_by_its_uri_whatever_connection_wrote_it(path: str, uri:
 
     assert uri_of(path) == uri
     assert Asset(uri=uri).uri == uri, "Airflow takes it as it is"
+
+
+@given(
+    scheme=st.sampled_from(["s3", "gs", "file", "abfs", "hdfs"]),
+    host=st.text(st.characters(exclude_characters="/"), min_size=1),
+    name=st.text(max_size=300),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_uri_of_any_path_is_one_that_airflow_takes_as_it_is_on_each_database(
+    scheme: str, host: str, name: str
+) -> None:
+    """Airflow checks for ASCII on MySQL alone from 3.2 on, and always before."""
+    from airflow.sdk.definitions import asset as definitions
+
+    uri = uri_of(f"{scheme}://{'' if scheme == 'file' else host}/{name}.png")
+    assume(len(uri) <= LONGEST_URI)
+    with mock.patch.object(definitions, "SQL_ALCHEMY_CONN", "mysql://airflow", create=True):
+        known = definitions.Asset(uri=uri)
+    assert known.name == known.uri == uri
+    assert uri.isascii()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_the_uri_leads_back_to_the_file(name: str) -> None:
+    uri = uri_of(f"s3://conn@bucket/{name}")
+    assert unquote(uri.removeprefix("s3://bucket/")) == name
+
+
+def test_a_path_that_is_too_long_for_an_asset_is_said_and_the_others_get_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from airflow.sdk import AssetAlias
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    alias, context = AssetAlias("files"), Context()
+    context["outlet_events"] = OutletEventAccessors()
+    files = [{"path": f"s3://bucket/{'a' * 1500}/1.png"}, {"path": "s3://bucket/2.png"}]
+    announce(context, [alias], {"request_id": "the-id", "files": files})  # type: ignore[arg-type]  # the test's own
+    (event,) = context["outlet_events"][alias].asset_alias_events
+    assert (event.dest_asset_key.uri, event.extra) == ("s3://bucket/2.png", files[1])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "more than 1300" in record.getMessage()
+    assert "the-id" in record.getMessage()
+
+
+def test_an_outlet_that_airflow_cannot_find_or_store_is_said_and_the_others_get_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its api-server may be away for a moment, or not know the reference; NaN is nothing that PostgreSQL stores."""
+    from airflow.sdk import Asset
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    known, context = Asset("known"), Context()
+    context["outlet_events"] = accessors = OutletEventAccessors()
+    with mock.patch.object(accessors, "_resolve_asset_ref", side_effect=RuntimeError("no such asset"), create=True):
+        announce(
+            context,  # type: ignore[arg-type]  # the test's own
+            [Asset.ref(name="nowhere"), known],
+            {"request_id": "the-id", "files": []},
+        )
+    assert accessors[known].extra == {"request_id": "the-id", "files": []}
+    announce(context, [known], {"request_id": "other", "seconds": float("nan")})  # type: ignore[arg-type]
+    assert accessors[known].extra == {"request_id": "the-id", "files": []}
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "nowhere" in first and "the-id" in first
+    assert "known" in second and "other" in second
 
 
 def test_a_file_in_a_relative_folder_is_known_by_its_whole_path(

@@ -84,6 +84,20 @@ def test_a_result_is_plain_and_its_times_are_iso_8601() -> None:
     }
 
 
+def test_a_result_is_what_airflow_can_carry_whatever_it_was_made_of() -> None:
+    invocation = Invocation(
+        request_id="r\ud800",
+        status=InvocationStatus.COMPLETED,
+        model_id="m\0",
+        output={"seed": 2**64, "__type": [1e300]},
+    )
+    result = bring_home(FalInvokeHook(), invocation, Saving(), prompt="a\0 fox", estimated_cost=float("nan"))
+    assert result["request_id"] == "r\ufffd"
+    assert result["model_id"] == "m\ufffd"
+    assert result["output"] == {"seed": "18446744073709551616", "___type": ["1e+300"]}
+    assert (result["prompt"], result["estimated_cost"]) == ("a\ufffd fox", "NaN")
+
+
 SMALL = {"prompt": "x", "image_size": {"width": 64, "height": 64}}
 
 
@@ -230,6 +244,8 @@ def test_saving_parameters_are_read_from_a_task() -> None:
     [
         ({"output_path": ""}, "output_path is empty"),
         ({"output_path": " "}, "output_path is empty"),
+        ({"output_path": "s3://bucket/a\ud800"}, "output_path has U.0000 or half a surrogate pair"),
+        ({"file_name": "a\0{request_id}-{number}{extension}"}, "file_name has U.0000 or half a surrogate pair"),
         ({"file_name": "{nosuch}{number}{extension}"}, "nosuch"),
         ({"file_name": "{request_id}{extension}"}, "same name"),
         ({"file_name": "../{number}{extension}"}, "no name of a file"),

@@ -28,6 +28,7 @@ FACETS = "https://openlineage.io/spec/facets/"
         ("/tmp/a.png", ("file", "/tmp/a.png")),
         ("file://nas/share/a.png", ("file://nas", "/share/a.png")),
         ("abfs://azure@container/a.png", ("abfs://container", "a.png")),
+        ("s3://bucket/künstler/100%25 é.png", ("s3://bucket", "künstler/100%25 é.png")),
     ],
 )
 def test_a_file_is_named_as_openlineage_names_it(path: str, named: tuple[str, str]) -> None:
@@ -41,6 +42,7 @@ def test_openlineages_own_names_are_the_same() -> None:
         ("s3://conn@bucket/a/b.png", dataset.S3("bucket", "a/b.png")),
         ("gs://conn@bucket/a/b.png", dataset.GCS("bucket", "a/b.png")),
         ("file:///a/b.png", dataset.LocalFileSystem("/a/b.png")),
+        ("s3://conn@bucket/é #1?.png", dataset.S3("bucket", "é #1?.png")),
         ("file://nas/a/b.png", dataset.RemoteFileSystem("nas", "/a/b.png")),
     ):
         assert naming(path) == (own.get_namespace(), own.get_name())
@@ -53,6 +55,18 @@ def test_the_checksum_is_the_datasets_version() -> None:
     (dataset,) = task.get_openlineage_facets_on_complete(None).outputs
     assert dataset.facets["version"].datasetVersion == "c0ffee"
     assert dataset.facets["documentation"].description == "image/png made by m in the job r-1"
+
+
+def test_a_file_that_openlineage_cannot_be_told_of_is_said_and_the_others_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = ReportsLineage()
+    whole = {"path": "s3://bucket/a.png", "size": 7, "content_type": "image/png"}
+    task.brought_home = {"request_id": "r-1", "model_id": "m", "files": [{"path": "s3://bucket/b.png"}, whole]}
+    (dataset,) = task.get_openlineage_facets_on_complete(None).outputs
+    assert dataset.name == "a.png"
+    assert "OpenLineage is not told of s3://bucket/b.png (KeyError: 'size')" in caplog.text
+    assert "r-1" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -194,6 +194,27 @@ def test_metrics_that_fail_disturb_no_job(monkeypatch: pytest.MonkeyPatch, emula
     assert len(emulator.posts()) == 1
 
 
+def test_metrics_that_fail_are_said_once_and_never_on_an_event_loop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request is counted each time, on a triggerer's loop too, whose log may block."""
+
+    def broken() -> None:
+        raise RuntimeError("no backend")
+
+    async def count() -> None:
+        metrics.submitted()
+
+    monkeypatch.setattr(metrics, "find_stats", broken)
+    monkeypatch.setattr(metrics, "_said_in", None)
+    asyncio.run(count())
+    assert not caplog.records
+    metrics.submitted()
+    metrics.resumed()
+    (record,) = caplog.records
+    assert (record.levelname, "no backend" in record.getMessage()) == ("WARNING", True)
+
+
 def test_metrics_are_set_up_in_a_thread_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow reads a list of names at the first metric, for a tenth of a second and more."""
     where: list[threading.Thread] = []

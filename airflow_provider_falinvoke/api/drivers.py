@@ -30,6 +30,7 @@ from airflow_provider_falinvoke.api.outcomes import (
     Step,
     T,
 )
+from airflow_provider_falinvoke.api.reading import MASK, SHORTEST_KEY, masked
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,6 @@ SUBMIT_KEEPALIVE_SECONDS = 3.0
 TOGETHER = 0.25
 #: Shorter pauses end when they should: a tenth of one is less than that.
 _SHORT_PAUSE = 10 * TOGETHER
-#: Shorter keys (a test's) are words that a reply may well hold.
-_SHORTEST_KEY = 8
 #: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
 _NEVER_ARRIVED = (
     httpx.ConnectError,
@@ -73,13 +72,13 @@ def run(
     call: Call[T],
     client: httpx.Client,
     *,
-    clock: Clock = time.time,
+    clock: Clock | None = None,
     sleep: Callable[[float], object] = time.sleep,
     observer: Observer | None = None,
 ) -> T:
     """Perform ``call``, blocking, and return what it returns.
 
-    :param clock: gives the time in epoch seconds.
+    :param clock: gives the time in seconds, in place of the monotonic clock and of the wall clock.
     :param sleep: waits for so many seconds.
     :param observer: stands by each request.
     """
@@ -87,7 +86,7 @@ def run(
         try:
             step = next(call)
             while True:
-                if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
+                if isinstance(step, Pause) and (seconds := step.until - _moment(clock)[0]) > 0:
                     sleep(seconds)
                 if observer is not None and isinstance(step, Send):
                     observer.sending(step)
@@ -131,7 +130,7 @@ async def arun(
     call: Call[T],
     client: AsyncRequester,
     *,
-    clock: Clock = time.time,
+    clock: Clock | None = None,
     sleep: Callable[[float], Awaitable[object]] = asleep,
     observer: Observer | None = None,
 ) -> T:
@@ -140,7 +139,7 @@ async def arun(
         try:
             step = next(call)
             while True:
-                if isinstance(step, Pause) and (seconds := step.until - clock()) > 0:
+                if isinstance(step, Pause) and (seconds := step.until - _moment(clock)[0]) > 0:
                     await sleep(seconds)  # in no coroutine of its own: thousands of calls may pause at a time
                 if observer is not None and isinstance(step, Send):
                     observer.sending(step)
@@ -154,26 +153,34 @@ async def arun(
             return result
 
 
-def _perform(step: Step, client: httpx.Client, clock: Clock) -> Outcome:
+def _moment(clock: Clock | None) -> tuple[float, float]:
+    """Return the time by which a call goes, and by how many seconds the wall clock is ahead of it."""
+    if clock is not None:
+        return clock(), 0.0
+    at = time.monotonic()
+    return at, time.time() - at
+
+
+def _perform(step: Step, client: httpx.Client, clock: Clock | None) -> Outcome:
     if isinstance(step, Say):
         log.log(step.level, step.message, *step.arguments)
     if isinstance(step, (Say, Pause)):
-        return Resumed(clock())
+        return Resumed(*_moment(clock))
     try:
-        return _reply(client.request(**_arguments(step)), clock())
+        return _reply(client.request(**_arguments(step)), *_moment(clock))
     except httpx.RequestError as error:
-        return _failure(error, clock())
+        return _failure(error, *_moment(clock))
 
 
-async def _aperform(step: Step, client: AsyncRequester, clock: Clock) -> Outcome:
+async def _aperform(step: Step, client: AsyncRequester, clock: Clock | None) -> Outcome:
     if isinstance(step, Say) and log.isEnabledFor(step.level):
         await asyncio.to_thread(log.log, step.level, step.message, *step.arguments)
     if isinstance(step, (Say, Pause)):
-        return Resumed(clock())
+        return Resumed(*_moment(clock))
     try:
-        return _reply(await client.request(**_arguments(step)), clock())
+        return _reply(await client.request(**_arguments(step)), *_moment(clock))
     except httpx.RequestError as error:
-        return _failure(error, clock())
+        return _failure(error, *_moment(clock))
 
 
 def _arguments(step: Send) -> dict[str, Any]:
@@ -181,17 +188,27 @@ def _arguments(step: Send) -> dict[str, Any]:
     return {"method": step.method, "url": step.path, "content": step.body, "headers": headers}
 
 
-def _reply(response: httpx.Response, at: float) -> Reply:
+def _key_of(request: httpx.Request) -> str:
+    return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
+
+
+def _reply(response: httpx.Response, at: float, ahead: float) -> Reply:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-    # A host that repeats the key in an error body must not bring it into a log or an exception.
-    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    body = response.content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else response.content
-    return Reply(response.status_code, headers, body, at)
+    # A host that repeats the key must not bring it into a log or an exception. Whoever reads the body masks the other
+    # ways in which JSON may write it.
+    key = _key_of(response.request)
+    body = response.content.replace(key.encode(), MASK.encode()) if len(key) >= SHORTEST_KEY else response.content
+    return Reply(response.status_code, headers, body, at, ahead, key)
 
 
-def _failure(error: httpx.RequestError, at: float) -> Failure:
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Failure(reason, not isinstance(error, _NEVER_ARRIVED), at, lasting=_is_lasting(error))
+def _failure(error: httpx.RequestError, at: float, ahead: float) -> Failure:
+    try:
+        key = _key_of(error.request)
+    except RuntimeError:  # it knows of none
+        key = ""
+    # A parser's error quotes what the host sent.
+    reason = f"{type(error).__name__}: {masked(str(error), key)}" if str(error) else type(error).__name__
+    return Failure(reason, not isinstance(error, _NEVER_ARRIVED), at, _is_lasting(error), ahead)
 
 
 def _is_lasting(error: BaseException | None) -> bool:

@@ -73,10 +73,12 @@ class Clients:
                 return await fresh.request(method, url, **more)
         client = self._idle.pop() if self._idle else open_polling_client(self.endpoint)
         try:
-            return await client.send(self._request_of(client, url))
+            request = self._request_of(client, url)
+            return await client.send(request)
         except Exception as error:
             if (right := polling_transport().translate(error)) is None:
                 raise
+            right.request = request  # so that its key can be masked
             raise right from error
         finally:
             if self._closed:

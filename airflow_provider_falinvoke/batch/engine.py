@@ -35,7 +35,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import Saving
-from airflow_provider_falinvoke.media.naming import sanitised
+from airflow_provider_falinvoke.media.naming import region_of, sanitised
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ class Batch:
         parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
         home = "/".join([saving.output_path.rstrip("/"), *parts])
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        if region := region_of(ti):
+            names["region"] = region
         journal = Journal(
             Folder(f"{home}/_batch"),
             names,

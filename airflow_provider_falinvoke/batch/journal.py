@@ -82,6 +82,11 @@ class Journal:
         """Why the state of some items is lost, by their index."""
         return self._left.lost
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there are changes that are not written."""
+        return self._written < self._changes
+
     def take_over(self) -> bool:
         """Become the process that writes, and read what earlier ones left.
 

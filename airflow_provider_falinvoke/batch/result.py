@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase
 from airflow_provider_falinvoke.batch.plan import Tally
@@ -42,7 +43,7 @@ def write_manifest(journal: Journal, folder: Folder, prompts: Iterable[str | Non
             size += sum(file.get("size") or 0 for file in row["files"])
             seconds += row.get("seconds") or 0.0
     tally = Tally.of(journal.items)
-    return {
+    summary = {
         "items": tally.items,
         "done": tally.done,
         "failed": tally.trouble,
@@ -57,6 +58,7 @@ def write_manifest(journal: Journal, folder: Folder, prompts: Iterable[str | Non
         "failed_items": [item.index for item in journal.items if item.phase in TROUBLE][:SHOWN],
         "ambiguous_items": [item.index for item in journal.items if item.phase is Phase.AMBIGUOUS][:SHOWN],
     }
+    return for_airflow(summary)
 
 
 def manifest_rows(journal: Journal) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
 from airflow_provider_falinvoke.api.pacing import backoff
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
 from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
 from airflow_provider_falinvoke.batch.plan import event_at
@@ -256,7 +257,9 @@ class Wait:
         if isinstance(answer, FalInvokeError):
             self._failures += 1
             if self._failures == 1:
-                await asyncio.to_thread(log.warning, "The job %s could not be looked at: %s", job.request_id, answer)
+                await asyncio.to_thread(
+                    log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer
+                )
         lost = now >= self._unreadable_since + CONNECTION_PATIENCE
         if isinstance(answer, FalInvokeError) and (lost or isinstance(answer, _FOR_ALL)):
             self._waited.error = answer

@@ -129,6 +129,7 @@ class Wave:
         self._to_save: deque[tuple[int, Ended]] = deque()
         self._posts: dict[Future[Invocation], int] = {}
         self._saves: dict[Future[dict[str, Any]], int] = {}
+        self._write: Future[None] | None = None
         self._refused_in_a_row = 0
         self._unsaved_in_a_row = 0
         self._troubles = 0
@@ -148,9 +149,10 @@ class Wave:
         with (
             ThreadPoolExecutor(POSTS_AT_ONCE, "falinvoke-post") as posts,
             ThreadPoolExecutor(SAVES_AT_ONCE, "falinvoke-save") as saves,
+            ThreadPoolExecutor(1, "falinvoke-journal") as writes,
         ):
             try:
-                while self._turn(requests, posts, saves):
+                while self._turn(requests, posts, saves, writes):
                     pass
             except BaseException as error:
                 # What is in the air may be paid: its request_ids are worth more than a quick end.
@@ -171,16 +173,19 @@ class Wave:
 
     @property
     def _air(self) -> list[Future[Any]]:
-        return [*self._posts, *self._saves]
+        return [*self._posts, *self._saves, *([self._write] if self._write is not None else [])]
 
-    def _turn(self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor) -> bool:
+    def _turn(
+        self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor, writes: ThreadPoolExecutor
+    ) -> bool:
         """Start what there is room for, and note what ended; return whether there is more to do."""
         self._submit(requests, posts)
         while self._to_save and len(self._saves) < SAVES_AT_ONCE:
             index, one = self._to_save.popleft()
             self._saves[saves.submit(self._bring_home, one)] = index
-        # The request_ids that came back, unless a thread has written them with its next intent.
-        self._journal.commit()
+        if self._write is None and self._journal.is_dirty:
+            # The request_ids that came back; the next POSTs need not wait for that.
+            self._write = writes.submit(self._journal.commit)
         if not self._air:
             return False
         self._note(*wait(self._air, return_when=FIRST_COMPLETED).done)
@@ -199,7 +204,7 @@ class Wave:
                 self._failed(index, error or FalInvokeInputError("The input changed while the batch ran."))
 
     def _post(self, index: int, request: InvokeRequest) -> Invocation:
-        """Submit an item, in a thread; its request_id is in the journal's memory before anybody else may fail."""
+        """Submit an item, in a thread, and keep its request_id whatever the other threads meet."""
         intent = _Intent(self._journal, index, lambda: bool(self._asked_to_stop or self.stopped or self._fatal))
         patience = min(SUBMIT_PATIENCE, self._hook.endpoint.extra.submit_patience)
         invocation = self._hook.submit_request(request, patience=patience, record=intent)
@@ -213,6 +218,9 @@ class Wave:
         for future in done:
             if future in self._posts:
                 self._posted(self._posts.pop(future), future)
+            elif future is self._write:
+                self._write = None
+                future.result()
             else:
                 self._saved(self._saves.pop(future), future)
 
@@ -221,7 +229,7 @@ class Wave:
         try:
             wait(self._air)
             self._journal.commit()
-            self._note(*self._air)
+            self._note(*self._posts, *self._saves)
             self._journal.close()
         except FalInvokeError as unwritten:
             log.error("%s", unwritten)

@@ -46,6 +46,7 @@ def test_request(args: Namespace) -> None:
         try:
             with watch:
                 invocation = hook.submit_request(request)
+            watch.request_id = invocation.request_id
             say(f"Submitted as {invocation.request_id or 'a job that was done at once, without a request_id'}.")
             with watch:
                 invocation = _ended(invocation, hook, args.timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -10,7 +9,8 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from airflow.sdk.definitions.context import context_merge
 
-from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.completion import failing_for_good
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
@@ -66,15 +66,16 @@ class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
 
     def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> NoReturn:
         """Defer, and take the request along: the function is not called again."""
-        request = json.loads(self._request().body())
-        super().defer(kwargs={**(kwargs or {}), "request": request}, **how)
+        # Its JSON, which is ASCII: a dict would have to be escaped where it has keys that Airflow reserves.
+        request = self._request().body().decode()
+        super().defer(kwargs=for_airflow({**(kwargs or {}), "request": request}), **how)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume with the request that was submitted."""
         kwargs = dict(next_kwargs or {})
         # dag.test() keeps nothing but the trigger's event.
         if request := kwargs.pop("request", None):
-            self._take(request)
+            self._take(object_of(request))
         return super().resume_execution(next_method, kwargs, context)
 
     def _take(self, returned: Any) -> None:

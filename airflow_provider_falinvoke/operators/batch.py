@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
@@ -18,6 +19,7 @@ from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
 from airflow_provider_falinvoke.operators.waves import IN_FLIGHT, RunsBatch
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -168,7 +170,8 @@ class FalInvokeBatchOperator(RunsBatch):
         del batch
         if error is not None:
             # A task that fails returns nothing; who looks after it may want to know where the others are.
-            context["ti"].xcom_push(key="summary", value=summary)
+            with not_stopping_the_task("The summary could not be pushed to XCom"):
+                context["ti"].xcom_push(key="summary", value=for_airflow(summary))
             raise error
         # Of thousands of files, an asset's event names the one that names them all.
         announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])

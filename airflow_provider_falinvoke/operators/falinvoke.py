@@ -9,8 +9,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import (
     AirflowSkipException,
@@ -21,6 +19,8 @@ from airflow_provider_falinvoke._compat import (
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest, object_of
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
@@ -46,16 +46,18 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving, without_inline
 from airflow_provider_falinvoke.reuse import Kept
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeOperator(ReportsLineage, BaseOperator):
+class FalInvokeOperator(ReportsLineage, SafeLabel):
     """Run a fal model through DigitalOcean's async-invoke API.
 
     The job is submitted by the worker, once. A fast one is awaited there for some seconds (``defer_after``); after that
@@ -87,7 +89,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         :class:`~airflow_provider_falinvoke.sensors.falinvoke.FalInvokeSensor` to await.
     :param deferrable: wait in the triggerer; False waits on the worker.
     :param defer_after: how long the worker waits before it defers. A deferral costs some 3 s of its own, and
-        brings no result for 6 s; so None waits up to 6 s for a model that is known to be fast, once its job has
+        brings no result for 8 s; so None waits up to 6 s for a model that is known to be fast, once its job has
         started and while requests are not scarce, and not at all for any other.
     :param poll_interval: the time between two looks at the job; None for a growing one,
         ``min(max_poll_interval, 0.5 + 0.2 * age)``, that takes few requests.
@@ -260,10 +262,8 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         return int(context["ti"].max_tries) > (self.retries or 0)
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
-        try:
-            context["ti"].xcom_push(key="request_id", value=request_id)
-        except Exception:
-            self.log.exception("The request_id %s could not be pushed to XCom; the job goes on", request_id)
+        with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):
+            context["ti"].xcom_push(key="request_id", value=for_airflow(request_id))
 
     def _request(self) -> InvokeRequest:
         # No plain text for a prompt: a template that yields a dict is rendered to a text that looks like one.
@@ -308,24 +308,26 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
         try:
             invocation = self.hook.get(record.request_id, is_new=True)
         except FalInvokeNotFoundError:
-            self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
+            self.log.warning(
+                "The API does not know the job %s of an earlier try any more", printable(record.request_id)
+            )
             return None
         if invocation.status is InvocationStatus.FAILED:
             if invocation.refused and not ledger.was_cleared:
                 completed(invocation)
-            self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
+            self.log.warning("The job %s of an earlier try failed: %s", printable(record.request_id), invocation.error)
             return None
         if record.phase is Phase.DONE and ledger.was_cleared:
             self.log.warning(
                 "The job %s of an earlier try is done and paid, but Airflow never stored that try's success. Its "
                 "result is taken now; to pay for another job, clear the task again once it has succeeded",
-                record.request_id,
+                printable(record.request_id),
             )
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
         self.log.info(
             "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
-            record.request_id,
+            printable(record.request_id),
             now - record.submitted_at,
             invocation.status.value,
         )
@@ -376,7 +378,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                 self.log.info(
                     "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
                     now - job.submitted_at,
-                    request_id,
+                    printable(request_id),
                 )
                 self.defer(
                     trigger=FalInvokeTrigger(
@@ -390,7 +392,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
                         model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
-                    kwargs={"request_id": request_id},
+                    kwargs=for_airflow({"request_id": request_id}),
                     timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
                 )
         return self.hook.wait(
@@ -408,7 +410,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
             result = bring_home(
                 self.hook,
                 invocation,
-                saving_of(self, context),
+                saving_of(self, context, paid=invocation),
                 prompt=prompt_of(self.input),
                 estimated_cost=cost,
                 reused=False,
@@ -429,12 +431,10 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
 
     def _keep(self, result: dict[str, Any], ledger: Ledger) -> None:
         """Keep a result for reuse, unless another request made it than the one this task would send by now."""
-        try:
+        with not_stopping_the_task(f"The result of the job {result['request_id']} cannot be kept for reuse"):
             request = self._request()
             if ledger.record is None or ledger.record.fingerprint == fingerprint(request, self.fal_conn_id):
                 Kept(request, self.fal_conn_id, self.output_path).keep(result)
-        except FalInvokeError as error:  # the job is done, whatever its parameters would render to by now
-            self.log.warning("The result is not kept for reuse: %s", error)
 
     def acknowledge_success(self) -> None:
         """Note that Airflow stored this task's success; called by the plugin's listener."""
@@ -444,7 +444,7 @@ class FalInvokeOperator(ReportsLineage, BaseOperator):
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
         if self._running:
-            self.log.warning("The job %s goes on and is paid. %s", self._running, by_hand(self._running))
+            self.log.warning("The job %s goes on and is paid. %s", printable(self._running), by_hand(self._running))
         elif self._ledger is not None and self._ledger.is_submitting:
             self.log.warning(
                 "This task was ended while it submitted a job, which may be running and paid; no request_id came back "

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from airflow_provider_falinvoke.api.inputs import FalInput, input_type
 from airflow_provider_falinvoke.api.models import InvokeRequest, object_of, problems_of
-from airflow_provider_falinvoke.completion import failing_for_good
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
@@ -32,6 +31,8 @@ class TypedInputOperator(FalInvokeOperator):
     """
 
     input: dict[str, Any]
+    #: Why ``input`` could not be made of the rendered parameters.
+    _wrong: FalInvokeInputError | None = None
 
     #: The checks of the fields where the model is not a documented one.
     family: ClassVar[type[FalInput]] = FalInput
@@ -122,10 +123,15 @@ class TypedInputOperator(FalInvokeOperator):
         rendered_here = [name for name in template_fields if parent is not self or name != "input"]
         super()._do_render_template_fields(parent, rendered_here, context, jinja_env, seen_oids)
         if parent is self:
-            with failing_for_good():
+            try:
                 self.input = self._made_of(self._further())
+            except FalInvokeInputError as error:
+                # Whoever asks for the request hears of it. A task that is resumed does not: its job is paid.
+                self.input, self._wrong = {}, error
 
     def _request(self) -> InvokeRequest:
+        if self._wrong is not None:
+            raise self._wrong
         return InvokeRequest.build(self.model_id, self.input, self.tags, family=self.family)
 
     def _order(self, context: Context) -> _Order:

@@ -9,8 +9,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider_falinvoke._compat import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api.pricing import read_prices
 from airflow_provider_falinvoke.batch.engine import Batch, Settings
@@ -26,6 +24,7 @@ from airflow_provider_falinvoke.completion import (
 )
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.triggers.batch import FalInvokeBatchTrigger, read_event
 from airflow_provider_falinvoke.triggers.falinvoke import safe_first_look_at
 
@@ -41,7 +40,7 @@ MOST_IN_FLIGHT = 400
 IN_FLIGHT = 125
 
 
-class RunsBatch(BaseOperator):
+class RunsBatch(SafeLabel):
     """A task that may run a batch of jobs.
 
     A subclass says what the batch is, and what becomes of its summary.

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout, TaskDeferralError
+from airflow_provider_falinvoke._compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
@@ -33,6 +41,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.lineage import ReportsLineage
 from airflow_provider_falinvoke.links.media import MediaLink
 from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Saving
@@ -42,7 +51,22 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
-class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
+class _LooksOnceMore(SafeLabel):
+    """Below Airflow's sensor, which applies ``soft_fail`` and ``never_fail`` to whatever a resumed task raises."""
+
+    def look_once_more(self, context: Context, error: Exception) -> Any:
+        """Return the task's result though Airflow ended its wait, or say why there is none."""
+        raise NotImplementedError
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where Airflow itself ended the wait, look at the job first. The policy is for what comes of that."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            return self.look_once_more(context, error)
+
+
+class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
     """Wait until a job is completed, and bring its result and its files home. Costs nothing but requests.
 
     A job that is done already is never deferred for. A job that failed fails the sensor for good: asking again
@@ -61,6 +85,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     :param max_poll_interval: for ``deferrable``, the longest growing time between two looks, in seconds.
     :param poke_interval: for the other modes, the seconds between two looks.
     :param timeout: seconds to wait from the first look on.
+    :param mode: ``"poke"`` or ``"reschedule"``; None is ``"poke"`` for a sensor that is not deferrable.
     :return: see :func:`~airflow_provider_falinvoke.completion.bring_home`.
     """
 
@@ -99,10 +124,11 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         max_poll_interval: float | timedelta | str = 30.0,
         poke_interval: float | timedelta = 30.0,
         timeout: float | timedelta = 3600.0,
+        mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self.deferrable = "mode" not in kwargs if deferrable is None else deferrable
-        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        self.deferrable = mode is None if deferrable is None else deferrable
+        super().__init__(poke_interval=poke_interval, timeout=timeout, mode=mode or "poke", **kwargs)
         # An XComArg until the fields are rendered.
         self.request_id = cast("str", request_id)
         self.fal_conn_id = fal_conn_id
@@ -137,36 +163,30 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
         self.log.info("%s", story_of(event, request_id or self.request_id))
-        with failing_for_good():
-            try:
-                invocation = completed(read_event(event, self.hook, request_id or self.request_id))
-            except FalInvokeTimeoutError as error:
-                raise AirflowSensorTimeout(str(error)) from error
-            except FalInvokeJobFailedError as error:
-                raise AirflowFailException(str(error)) from error
-            return self._home(context, invocation)
+        with failing_for_good(), _as_a_sensor_fails():
+            return self._home(context, completed(read_event(event, self.hook, request_id or self.request_id)))
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where Airflow itself ended the wait, look at the job once more before the sensor fails."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (AirflowSensorTimeout, TaskDeferralError) as error:
-            if isinstance(error.__cause__, FalInvokeTimeoutError):
-                raise
-            with failing_for_good():
+    def look_once_more(self, context: Context, error: Exception) -> dict[str, Any]:
+        """Take the job's result though Airflow ended the wait, if it is completed."""
+        with failing_for_good(), _as_a_sensor_fails():
+            try:
                 return self._home(context, last_look(self.hook, self.request_id, error))
+            except FalInvokeTimeoutError as pending:
+                if isinstance(error, TaskDeferralTimeout):
+                    raise
+                # The trigger failed, not the job: the next try waits for it.
+                raise TaskDeferralError(str(pending)) from pending
 
     def _home(self, context: Context, invocation: Invocation) -> dict[str, Any]:
-        result = bring_home(self.hook, invocation, saving_of(self, context))
+        result = bring_home(self.hook, invocation, saving_of(self, context, paid=invocation))
         announce(context, self.outlets, result)
         self.brought_home = result
         return result
 
     def _look(self) -> Invocation | None:
         try:
-            return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
-        except FalInvokeJobFailedError as error:
-            raise AirflowFailException(str(error)) from error
+            with _as_a_sensor_fails():
+                return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
         except (FalInvokeUnreachableError, FalInvokeRateLimitError) as error:
             # One look that fails says nothing about the job; the sensor's own timeout bounds how many may.
             self.log.warning("%s", error)
@@ -176,7 +196,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
         now = time.time()
         created_at = invocation.created_at if invocation is not None else None
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", printable(self.request_id))
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
@@ -190,6 +210,17 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator):
                 model_id=invocation.model_id if invocation is not None else None,
             ),
             method_name="execute_complete",
-            kwargs={"request_id": self.request_id},
+            kwargs=for_airflow({"request_id": self.request_id}),
             timeout=timedelta(seconds=deadline - now + BACKSTOP),
         )
+
+
+@contextmanager
+def _as_a_sensor_fails() -> Iterator[None]:
+    """Turn what is final for a sensor into Airflow's own errors: another try changes nothing about it."""
+    try:
+        yield
+    except FalInvokeTimeoutError as error:
+        raise AirflowSensorTimeout(str(error)) from error
+    except FalInvokeJobFailedError as error:
+        raise AirflowFailException(str(error)) from error

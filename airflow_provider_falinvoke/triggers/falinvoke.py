@@ -19,16 +19,22 @@ from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
 #: An event is stored in Airflow's database; a larger result (inline files) is fetched again by the worker instead.
 MAX_EVENT_BYTES = 64_000
-#: Seconds added to the worker's ``min_heartbeat_interval``; see :func:`safe_first_look_at`.
-RESUME_MARGIN = 1.0
+#: Seconds that a scheduler's loop may take beyond its pause, and its messages on their way; see
+#: :func:`safe_first_look_at`.
+RESUME_MARGIN = 2.0
+#: A longer wait is a slip of the settings.
+_LONGEST_MARGIN = 3600.0
 
 
 class FalInvokeTrigger(BaseTrigger):
@@ -71,19 +77,17 @@ class FalInvokeTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "fal_conn_id": self.fal_conn_id,
-                "request_id": self.request_id,
-                "submitted_at": self.submitted_at,
-                "deadline": self.deadline,
-                "first_look_at": self.first_look_at,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "model_id": self.model_id,
-            },
-        )
+        arguments = {
+            "fal_conn_id": self.fal_conn_id,
+            "request_id": self.request_id,
+            "submitted_at": self.submitted_at,
+            "deadline": self.deadline,
+            "first_look_at": self.first_look_at,
+            "poll_interval": self.poll_interval,
+            "max_poll_interval": self.max_poll_interval,
+            "model_id": self.model_id,
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", for_airflow(arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
@@ -93,7 +97,7 @@ class FalInvokeTrigger(BaseTrigger):
         await asyncio.to_thread(  # for the reason that outcomes.Say gives
             log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
-            self.request_id,
+            printable(self.request_id),
             _of(self.model_id),
             time.time() - self.submitted_at,
             f"{datetime.fromtimestamp(self.deadline, timezone.utc):%Y-%m-%d %H:%M:%S}",
@@ -119,7 +123,8 @@ class FalInvokeTrigger(BaseTrigger):
         else:
             event = completed_event(self.request_id, invocation)
         waited = round(time.time() - self.submitted_at, 1)
-        yield TriggerEvent({**event, "model_id": self.model_id, "waited": waited, "looks": hook.requests})
+        told = {"model_id": self.model_id, "waited": waited, "looks": hook.requests}
+        yield TriggerEvent(for_airflow({**event, **told}))
 
     async def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel (Airflow 3.3 and newer call this).
@@ -130,7 +135,7 @@ class FalInvokeTrigger(BaseTrigger):
         await asyncio.to_thread(
             log.warning,
             "This wait for %s was ended; the job goes on and is paid. %s",
-            self.request_id,
+            printable(self.request_id),
             by_hand(self.request_id),
         )
 
@@ -138,17 +143,31 @@ class FalInvokeTrigger(BaseTrigger):
 def safe_first_look_at(now: float) -> float:
     """Return the earliest time at which a trigger that is made ``now`` may fire.
 
-    A worker's supervisor may linger for ``[workers] min_heartbeat_interval`` (5 s by default) after its task deferred.
-    An event within that time meets the executor's late "success" of the first half, and the scheduler fails the task
-    (apache/airflow #71580, #72716; seen in 2 to 5 of 24 tasks on 3.3.2).
+    An event that the scheduler sees before the executor's "success" of the task's first half makes it fail the task
+    (apache/airflow #71580, #72716; seen in 2 to 5 of 24 tasks on 3.3.2). That comes late: the worker's supervisor may
+    linger for ``[workers] min_heartbeat_interval`` (5 s by default) after its task deferred, and the scheduler reads it
+    once in a loop, between two of which it may sleep for ``[scheduler] scheduler_idle_sleep_time`` (1 s). A scheduler
+    whose loops take more than 2 s by themselves needs ``[falinvoke] resume_margin``.
+
+    Airflow 3.4 guards a task that is queued again by then, but not one that runs again, so nothing is taken off there.
     """
-    return now + conf.getint("workers", "min_heartbeat_interval", fallback=5) + RESUME_MARGIN
+    lingers = _seconds("workers", "min_heartbeat_interval", 5.0)
+    sleeps = _seconds("scheduler", "scheduler_idle_sleep_time", 1.0)
+    return now + lingers + sleeps + RESUME_MARGIN + _seconds("falinvoke", "resume_margin", 0.0)
+
+
+def _seconds(section: str, key: str, default: float) -> float:
+    """Return a setting; the job is paid by now, so a wrong one does not end the task."""
+    value = default
+    with not_stopping_the_task(f"[{section}] {key} cannot be read, so it is taken for {default:g}"):
+        value = conf.getfloat(section, key, fallback=default)
+    return min(max(0.0, value), _LONGEST_MARGIN)
 
 
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
     data = None
-    if not is_longer(invocation.output, MAX_EVENT_BYTES):
+    if not is_longer(list(dict(invocation).values()), MAX_EVENT_BYTES):
         with suppress(ValueError):  # nested too deeply for pydantic
             data = invocation.model_dump(mode="json")
     return {"status": "completed", "request_id": request_id, "invocation": data}
@@ -169,14 +188,14 @@ def story_of(event: Any, request_id: str | None = None) -> str:
     waited, looks = fields.get("waited"), fields.get("looks")
     after = f" {waited} s after its submit" if isinstance(waited, float) else ""
     seen = f"; the triggerer looked {looks} times" if isinstance(looks, int) else ""
-    job = f"the job {fields.get('request_id') or request_id}{_of(fields.get('model_id'))}"
+    job = f"the job {printable(fields.get('request_id') or request_id)}{_of(fields.get('model_id'))}"
     if fields.get("status") == "completed":
         return f"Resumed: {job} is completed{after}{seen}"
     return f"Resumed: the wait for {job} ended without its result{after}{seen}"
 
 
 def _of(model_id: Any) -> str:
-    return f" of {model_id}" if model_id else ""
+    return f" of {printable(model_id)}" if model_id else ""
 
 
 def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -> Invocation:

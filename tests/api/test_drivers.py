@@ -35,6 +35,7 @@ from tests.api.server import (
     hang_up,
     hanging_up,
     listening_in_silence,
+    quote_key,
     self_signed,
     serving,
     talk_nonsense,
@@ -176,7 +177,7 @@ def test_the_path_of_the_api_is_never_doubled(perform: Perform, suffix: str) -> 
     [("a/b c?d#e", "a%2Fb%20c%3Fd%23e"), ("ü", "%C3%BC"), ("..", "%2E%2E"), (".", "%2E"), ("%2F", "%252F")],
 )
 def test_a_request_id_arrives_as_one_segment_of_the_path(perform: Perform, request_id: str, segment: str) -> None:
-    with serving(answer(200, QUEUED)) as server:
+    with serving(answer(200, {"status": "QUEUED"})) as server:
         perform(protocol.get(request_id, patience=0), at(server.base_url))
     assert [request.path for request in server.requests] == [f"/v1/async-invoke/{segment}"]
 
@@ -205,8 +206,8 @@ def test_a_redirect_is_not_followed_and_the_key_does_not_go_there(perform: Perfo
     with serving(answer(200, DONE)) as elsewhere, serving(answer(status, Location=f"{elsewhere.base_url}/x")) as server:
         with pytest.raises(FalInvokeAPIError, match="Redirects are not followed"):
             perform(protocol.get("r1", patience=60), at(server.base_url))
-        # 303 points to the result of a request that was taken.
-        refusal = FalInvokeAmbiguousSubmitError if status == 303 else FalInvokeAPIError
+        # These three are also sent after a request that was taken; 307 and 308 say that it is to be sent elsewhere.
+        refusal = FalInvokeAmbiguousSubmitError if status in (301, 302, 303) else FalInvokeAPIError
         with pytest.raises(refusal):
             perform(protocol.submit(REQUEST, patience=60), at(server.base_url))
     assert [request.method for request in server.requests] == ["GET", "POST"]
@@ -219,6 +220,13 @@ def test_a_key_that_the_api_repeats_is_blotted_out(perform: Perform, status: int
         [outcome] = perform(steps(GET), at(server.base_url))
     assert isinstance(outcome, Reply)
     assert outcome.body == b'{"message": "bad header: Bearer ***"}'
+
+
+def test_a_key_in_a_line_that_no_parser_takes_is_not_in_the_reason(perform: Perform) -> None:
+    with serving(quote_key) as server:
+        [outcome] = perform(steps(GET), at(server.base_url))
+    assert isinstance(outcome, Failure)
+    assert KEY not in outcome.reason
 
 
 def test_a_key_that_the_api_repeats_is_not_in_the_error(perform: Perform) -> None:
@@ -436,8 +444,10 @@ def test_a_wait_of_an_hour_takes_no_time_here(perform: Perform) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_without_an_injected_clock_the_time_is_the_machines() -> None:
-    before = time.time()
+def test_without_an_injected_clock_the_time_is_the_monotonic_one_and_it_is_known_how_far_the_wall_clock_is_ahead() -> (
+    None
+):
+    before, wall_before = time.monotonic(), time.time()
     with serving(answer(200, QUEUED)) as server:
         with drivers.open_client(at(server.base_url)) as client:
             resumed, reply = drivers.run(steps(Pause(0.0), GET), client)
@@ -447,10 +457,13 @@ def test_without_an_injected_clock_the_time_is_the_machines() -> None:
                 return await drivers.arun(steps(Pause(0.0), GET), aclient)
 
         aresumed, areply = asyncio.run(main())
-    moments = [outcome.at for outcome in (resumed, reply, aresumed, areply)]
+    outcomes = [one for one in (resumed, reply, aresumed, areply) if isinstance(one, (Resumed, Reply))]
+    moments = [one.at for one in outcomes]
     assert before <= moments[0]
     assert moments == sorted(moments)
-    assert moments[-1] <= time.time()
+    assert moments[-1] <= time.monotonic()
+    assert all(wall_before - 0.1 <= one.at + one.ahead <= time.time() + 0.1 for one in outcomes)
+    assert len(outcomes) == 4
 
 
 def test_what_a_call_raises_comes_through(perform: Perform) -> None:

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "airflow_provider_falinvoke"
 #: The emulator is a tool of its own: what it says goes to the terminal that started it.
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if "emulator" not in path.parts]
 LEVELS = ("warn", "warning", "error", "exception", "critical")
-#: What makes a message too: functions that return a warning for another to give, and a class chosen at run time.
-ALSO = {"caution", "kind"}
+#: What makes a message too: functions that return or take a warning, and a class chosen at run time.
+ALSO = {"caution", "kind", "not_stopping_the_task", "_held_back"}
 #: What is shorter is a piece of a sentence.
 FEWEST_WORDS = 3
 

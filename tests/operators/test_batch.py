@@ -668,6 +668,17 @@ def test_mapped_tasks_and_runs_have_folders_of_their_own(emulator: Emulator, tmp
     assert len(emulator.posts()) == 8
 
 
+def test_the_iterations_of_a_loop_have_folders_of_their_own(emulator: Emulator, tmp_path: Path) -> None:
+    """Airflow 3.4 tells them apart by their region; the map index is -1 in each."""
+    run = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
+    folders = set()
+    for index in range(2):
+        run.ti.region_id, run.ti.region_index = "draw.loop", index
+        folders.add(run.try_()["folder"])
+    assert len(folders) == 2
+    assert posts_by_prompt(emulator) == once_each(2) + once_each(2)
+
+
 def test_progress_is_logged_after_each_wave(emulator: Emulator, tmp_path: Path, said: Said) -> None:
     Runner(tmp_path, inputs=prompts(6), max_in_flight=3).try_()
     text = said()

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from airflow.sdk import DAG
 from PIL import Image
 
 from airflow_provider_falinvoke import exceptions
-from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_falinvoke._compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+)
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from airflow_provider_falinvoke.triggers.falinvoke import failed_event
 from tests.support.dags import Ran, run_tasks
+from tests.support.execution import Context
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
 
@@ -158,6 +165,58 @@ def test_a_wrong_key_fails_for_good(mode: dict[str, Any], emulator: Emulator) ->
     ran = run(submitted(), retries=2, **mode)
     assert isinstance(ran.errors["await"], AirflowFailException)
     assert len(emulator.gets()) == 1
+
+
+class TestWhereAirflowEndedTheWait:
+    """No triggerer ran in time, or the trigger died; the job may have ended all the same."""
+
+    @staticmethod
+    def resumed(request_id: str, error: str, **changes: Any) -> Any:
+        sensor = FalInvokeSensor(task_id="await", request_id=request_id, **changes)
+        return sensor.resume_execution("__fail__", {"error": error}, cast("Any", Context()))
+
+    @pytest.mark.parametrize("policy", [{}, {"soft_fail": True}, {"never_fail": True}], ids=str)
+    @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
+    def test_a_job_that_is_completed_is_a_result_whatever_the_policy(
+        self, error: str, policy: dict[str, bool], emulator: Emulator, tmp_path: Path
+    ) -> None:
+        request_id = submitted()
+        result = self.resumed(request_id, error, output_path=tmp_path.as_uri(), **policy)
+        assert (result["request_id"], len(result["files"])) == (request_id, 1)
+
+    @pytest.mark.parametrize("policy", ["soft_fail", "never_fail"])
+    @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
+    def test_one_that_is_pending_or_failed_is_skipped_where_the_policy_says_so(
+        self, error: str, policy: str, emulator: Emulator
+    ) -> None:
+        pending = submitted(SLOW)
+        emulator.add_fault(Fault("fail"))
+        for request_id in (pending, submitted()):
+            with pytest.raises(AirflowSkipException):
+                self.resumed(request_id, error, **{policy: True})
+        assert len(emulator.gets()) == 2, "each was looked at first"
+
+    @pytest.mark.parametrize(
+        ("error", "raised"), [("Trigger timeout", AirflowSensorTimeout), ("Trigger failure", TaskDeferralError)]
+    )
+    def test_without_one_a_pending_job_fails_for_good_if_its_time_is_up_and_is_awaited_again_if_the_trigger_died(
+        self, error: str, raised: type[Exception], emulator: Emulator
+    ) -> None:
+        request_id = submitted(SLOW)
+        with pytest.raises(raised, match=request_id):
+            self.resumed(request_id, error)
+
+    def test_a_job_that_failed_fails_for_good(self, emulator: Emulator) -> None:
+        emulator.add_fault(Fault("fail"))
+        with pytest.raises(AirflowFailException, match="could not process the input"):
+            self.resumed(submitted(), "Trigger failure")
+
+
+def test_a_mode_of_the_dags_default_args_is_honoured() -> None:
+    with DAG("of_default_args", schedule=None, default_args={"mode": "reschedule"}):
+        sensor = FalInvokeSensor(task_id="await", request_id="r")
+        deferrable = FalInvokeSensor(task_id="defer", request_id="r", deferrable=True)
+    assert (sensor.mode, sensor.deferrable, deferrable.deferrable) == ("reschedule", False, True)
 
 
 def test_deferrable_is_the_default_unless_a_mode_is_given() -> None:

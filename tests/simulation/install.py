@@ -27,6 +27,7 @@ from airflow.sdk.io import attach
 from upath.registry import register_implementation
 
 import airflow_provider_falinvoke
+from airflow_provider_falinvoke._compat import hears_of_success
 from airflow_provider_falinvoke.api import account, downloads, drivers
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from tests.simulation import loops, pools
@@ -115,6 +116,7 @@ def _airflow() -> Iterator[Any]:
 
     yield mock.patch.object(FalInvokeHook, "get_connection", lambda *_: _CONNECTION)
     yield mock.patch.object(FalInvokeHook, "aget_connection", connection)
+    yield from everywhere(hears_of_success, lambda: True)
     for kind in (BaseOperator, BaseHook):
         owner = next(one for one in kind.__mro__ if "log" in vars(one))
         yield mock.patch.object(owner, "log", property(lambda _: _LOG))

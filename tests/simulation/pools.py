@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Executor, Future
 from typing import Any, NamedTuple
 
-from tests.simulation.world import World
+from tests.simulation.world import KilledError, World
 
 _numbers = itertools.count()
 
@@ -110,6 +110,8 @@ def waiting(world: World) -> Callable[..., Done]:
 
         while True:
             left = [future for future in all_of_it if isinstance(future, Work) and not future.done()]
+            if world.current.dead:
+                raise KilledError  # what a dead thread did never ends
             if is_enough() and (not left or world.random.random() < 0.5):
                 break
             world.random.choice(left)._pool.advance()

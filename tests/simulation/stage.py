@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_falinvoke._compat import TaskDeferred
+from airflow_provider_falinvoke.plugins.success import on_task_instance_success
 from tests.simulation.airflow import Airflow
 from tests.simulation.api import Api
 from tests.simulation.blows import Blow, Kind
@@ -150,7 +153,8 @@ class Stage:
         except TaskDeferred as deferred:
             return self._defer(attempt, deferred)
         self._succeed(attempt, context, result)
-        getattr(operator, "acknowledge", lambda: None)()
+        with contextlib.suppress(Exception):  # Airflow contains what a listener raises
+            on_task_instance_success(SimpleNamespace(task=operator))
         return result
 
     def _defer(self, attempt: int, deferred: TaskDeferred) -> Deferral:

@@ -24,12 +24,12 @@ def problems(case: Case, invariant: str) -> list[str]:
     return [problem.what for problem in examine(case).invariants.problems if problem.invariant == invariant]
 
 
-def finds(invariant: str, plant: Any, path: str, *blows: Blow, storage: str = "objects") -> Case:
+def finds(invariant: str, plant: Any, path: str, *blows: Blow, storage: str = "objects", then: str = "retry") -> Case:
     """Return the first point of a path at which ``plant`` breaks an invariant."""
     undisturbed.cache_clear()
     try:
         with plant:
-            cases = (case for case in points(path, storage) if case.then == "retry" and case.blows[0][1] in blows)
+            cases = (case for case in points(path, storage) if case.then == then and case.blows[0][1] in blows)
             found = next((case for case in cases if problems(case, invariant)), None)
     finally:
         undisturbed.cache_clear()
@@ -55,6 +55,16 @@ def test_an_intent_that_is_not_stored() -> None:
 
 def test_an_id_that_is_not_stored() -> None:
     finds("a retry ends", forgetting("submitted", "done"), "sync", Blow.KILL_AFTER)
+
+
+def test_a_result_that_is_taken_for_a_success_before_airflow_knows_it() -> None:
+    store: Callable[..., None] = airflow.StateStore.set
+
+    def set_(self: airflow.StateStore, key: str, value: Any, **more: Any) -> None:
+        store(self, key, {**value, "acknowledged": value.get("phase") == "done"}, **more)
+
+    plant = mock.patch.object(airflow.StateStore, "set", set_)
+    finds("paid twice", plant, "sync", Blow.KILL_AFTER, then="clear")
 
 
 def test_a_submit_over_an_intent() -> None:

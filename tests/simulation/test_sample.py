@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.explore import broken, drawn, undisturbed
+from tests.simulation.blows import Blow
+from tests.simulation.explore import broken, drawn, examine, undisturbed
 from tests.simulation.paths import PATHS, STORAGES, Path
+from tests.simulation.stage import Case
 
 SEED = 15
 #: How many cases, of a single job and of a batch.
@@ -24,3 +26,9 @@ def test_no_job_is_lost_or_paid_twice_whatever_happens_at_an_operation(path: Pat
     cases = CASES if len(path.prompts) == 1 else CASES_OF_MANY
     found = broken(drawn(SEED, cases, paths=(path.name,)))
     assert not found, "\n".join(["", *found])
+
+
+def test_a_success_that_a_user_clears_is_paid_for_again() -> None:
+    operations, _ = undisturbed("sync", STORAGES[0], 0)
+    story = examine(Case("sync", STORAGES[0], 0, ((len(operations), Blow.KILL_AFTER),), "clear"))
+    assert (len(story.stage.api.jobs), story.invariants.problems) == (2, [])

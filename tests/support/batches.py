@@ -31,6 +31,8 @@ class TaskInstance:
     ) -> None:
         self.dag_id, self.run_id, self.task_id = "shop", run_id, "pictures"
         self.max_tries, self.map_index, self.try_number = max_tries, map_index, try_number
+        self.region_id: str | None = None
+        self.region_index: int | None = None
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:

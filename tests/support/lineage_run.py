@@ -25,6 +25,7 @@ def main(folder: Path) -> None:
         AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps(transport),
         AIRFLOW__OPENLINEAGE__NAMESPACE="test",
         AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
+        AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0",
     )
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb

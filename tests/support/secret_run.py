@@ -24,6 +24,7 @@ def main(folder: Path) -> None:
         AIRFLOW__CORE__DAGS_FOLDER=str(folder / "dags"),
         AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG",
         AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
+        AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0",
     )
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb

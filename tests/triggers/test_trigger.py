@@ -18,7 +18,7 @@ from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.emulator.faults import FAILURES
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.triggers import falinvoke as module
-from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
+from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, story_of
 from tests.support.loop_watch import run_watched
 
 if TYPE_CHECKING:
@@ -287,12 +287,6 @@ def test_an_error_of_another_kind_is_airflows_to_report(emulator: Emulator, monk
     monkeypatch.setattr(FalInvokeHook, "async_wait", broken)
     with pytest.raises(ZeroDivisionError):
         run_watched(events_of(trigger("x")))
-
-
-def test_the_first_look_leaves_the_supervisor_the_time_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert safe_first_look_at(100.0) == 106.0
-    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1")
-    assert safe_first_look_at(100.0) == 102.0
 
 
 def failed(**fields: Any) -> dict[str, Any]:
