@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.airflow.lab import Lab
 
 
+#: Between the intent and the POST nobody can tell whether it was sent, and the pauses grow; seconds.
+_LONG = 2.9
 #: How many jobs the batch of a chaos DAG makes.
 ITEMS = 6
 
@@ -163,10 +166,17 @@ class Job:
             seconds=90,
         )
 
-    def until_pausing(self, log_of: int = 1) -> None:
-        """Wait until a submit was not taken and the task pauses before the next."""
-        pausing = "The submit was not taken"
-        self.lab.until(f"{self.model_id} ({self.path}) pauses", lambda: pausing in self.log(attempt=log_of), 90)
+    def until_pausing(self, posts: int = 1) -> None:
+        """Wait until submits were not taken, and the task pauses so long before the next that this can be met.
+
+        :param posts: how many of them have to pause.
+        """
+
+        def paused() -> bool:
+            pauses = re.findall(r"The submit was not taken [^\n]* next try in ([\d.]+) s", self.log())
+            return sum(float(seconds) > _LONG for seconds in pauses) >= posts
+
+        self.lab.until(f"{self.model_id} ({self.path}) pauses", paused, 90)
 
     def until_try(self, number: int, seconds: float = 150.0) -> None:
         """Wait until Airflow has begun a further try."""

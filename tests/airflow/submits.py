@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from airflow_provider_falinvoke.batch.wave import POSTS_AT_ONCE
 from tests.airflow.chaos import PATHS, Row
 from tests.airflow.job import Job
 
@@ -28,6 +29,10 @@ def _mark_failed_and_clear(job: Job) -> None:
     job.mark("failed")
     job.until_run_failed()
     job.clear()
+
+
+def _posts_at_once(job: Job) -> int:
+    return POSTS_AT_ONCE if job.path == "batch" else 1
 
 
 def _slow(act: Act) -> Act:
@@ -51,7 +56,7 @@ def _refused(act: Act) -> Act:
         door = job.behind_a_door()
         door.shut()
         job.start()
-        job.until_pausing()
+        job.until_pausing(_posts_at_once(job))
         act(job)
         door.open()
 
@@ -74,7 +79,7 @@ def _frozen_while_refused(job: Job) -> None:
     door = job.behind_a_door()
     door.shut()
     job.start()
-    job.until_pausing()
+    job.until_pausing(_posts_at_once(job))
     with job.frozen():
         job.until_try(2)
         door.open()
@@ -138,6 +143,7 @@ def _clear_if_failed(job: Job) -> None:
 
 
 SUBMITS = (
+    Row("storage away for 100 s while POSTs are in the air", _storage_away_over_posts(100), "known", paths=("batch",)),
     Row("cleared in the middle of a slow POST, and again", _slow(_clear), paid=2, paths=ALL_PATHS, warned=True),
     Row(
         "marked failed and cleared in the middle of a slow POST, and cleared again",
@@ -156,6 +162,5 @@ SUBMITS = (
     Row("worker frozen while connections are refused, given up, goes on", _frozen_while_refused, paths=ALL_PATHS),
     Row("worker frozen over a POST, given up, goes on", _frozen_over_a_post, "ambiguous", paths=ALL_PATHS),
     Row("storage away for 20 s while POSTs are in the air", _storage_away_over_posts(20), paths=("batch",)),
-    Row("storage away for 100 s while POSTs are in the air", _storage_away_over_posts(100), "known", paths=("batch",)),
     Row("storage away while files are saved", _storage_away_over_files, paths=ALL_PATHS),
 )
