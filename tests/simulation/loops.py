@@ -9,7 +9,6 @@ from typing import Any
 
 from tests.simulation.world import START, World
 
-
 #: A step that a float of the present time can show: a timer that is set again and again for less would stop the time.
 _TICK = 1e-6
 
