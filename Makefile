@@ -47,7 +47,7 @@ $(VENV)/.installed-e2e: $(VENV)/.installed
 	@touch $@
 
 chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
-	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py
+	$(BIN)/python -m pytest -m chaos tests/airflow
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "Installing what the benchmarks compare with ..."
