@@ -46,8 +46,8 @@ $(VENV)/.installed-e2e: $(VENV)/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,e2e]'
 	@touch $@
 
-chaos: install ## Break a deployment on PostgreSQL in every way we know, and count what was paid (some 20 minutes)
-	$(BIN)/python -m pytest -m chaos tests/airflow
+chaos: install ## Break a deployment on PostgreSQL, and a simulated one at each operation, and count what was paid (an hour)
+	$(BIN)/python -m pytest -m chaos tests/airflow tests/simulation
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "Installing what the benchmarks compare with ..."
@@ -71,4 +71,4 @@ docs: install ## Build the documentation into site/, for a browser
 	@echo "file://$(CURDIR)/site/index.html"
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-airflow* matrix-logs .coverage .mypy_cache .ruff_cache .pytest_cache demo-output site
+	rm -rf $(VENV) .venv-airflow* matrix-logs .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output site

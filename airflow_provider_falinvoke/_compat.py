@@ -45,8 +45,13 @@ __all__ = [
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskDeferred",
+    "a_clear_drops_the_store",
     "find_stats",
+    "hears_of_success",
 ]
+
+#: The name under which Airflow registers our listener: its module's.
+_LISTENER = "airflow_provider_falinvoke.plugins.success"
 
 
 def find_stats() -> Any:
@@ -77,3 +82,20 @@ def _is_set_up(stats: Any) -> bool:
     if factory is None:
         factory = stats.incr.__globals__.get("_factory")
     return factory is not None and getattr(factory, "__name__", "") != "NoStatsLogger"
+
+
+def hears_of_success() -> bool:
+    """Return whether Airflow will tell our listener, in this process, that it stored a task's success."""
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:  # until Airflow 3.1, which has no task state store either
+        return False
+    return bool(get_listener_manager().pm.has_plugin(_LISTENER))
+
+
+def a_clear_drops_the_store() -> bool:
+    """Return whether a user's clear drops a task's state store, unless it is told to keep it: from Airflow 3.4 on."""
+    from airflow import __version__
+
+    major, minor = (int(part) for part in __version__.split(".")[:2])
+    return (major, minor) >= (3, 4)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def announce(
     """
     from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
-    saved = list(result.get("files", ()) if files is None else files)
+    result = for_airflow(dict(result))
+    saved = for_airflow(list(result.get("files", ()) if files is None else files))
     request_id = result.get("request_id")
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate, read_prices
 from airflow_provider_falinvoke.completion import amount_of
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
@@ -44,7 +44,7 @@ def estimated_cost(model_id: Any, input: Any, prices: Any, hook: FalInvokeHook) 
     """Return what a job that is done was estimated to cost; None where that is not known."""
     with not_stopping_the_task("The cost cannot be estimated any more"):  # its parameters may render to anything by now
         known = _prices(prices, hook)
-        return estimate(InvokeRequest.build(model_id, input), known) if known else None
+        return estimate(InvokeRequest.read(object_of(input), model_id=model_id), known) if known else None
     return None
 
 

@@ -12,6 +12,8 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow, sendable
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeError,
@@ -25,7 +27,7 @@ from airflow_provider_falinvoke.media import (
     FlagPolicy,
     Place,
     Saving,
-    find_media,
+    contents_of,
     flagged_numbers,
     refuse_flagged,
     without_inline,
@@ -53,6 +55,9 @@ class SavesFiles(Protocol):
     max_file_size: int | str
     download_timeout: float | timedelta | str
     on_flagged: FlagPolicy
+    max_files: int | str
+    max_total_size: int | str
+    save_timeout: float | timedelta | str
 
 
 def saving_of(task: SavesFiles, context: Context, paid: Invocation | None = None) -> Saving:
@@ -81,6 +86,12 @@ def _saving_of(task: SavesFiles, context: Context) -> Saving:
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
             "or with None, no file is wanted."
         )
+    for name in ("output_path", "file_name"):
+        if sendable(str(getattr(task, name)))[1]:
+            raise FalInvokeInputError(
+                f"{name} has U+0000 or half a surrogate pair in it, so Airflow could not carry the paths of the files. "
+                "Nothing was submitted."
+            )
     saving = Saving(
         output_path=None if task.output_path is None else str(task.output_path),
         file_name=FileName(task.file_name),
@@ -89,6 +100,9 @@ def _saving_of(task: SavesFiles, context: Context) -> Saving:
         max_file_size=int(amount_of("max_file_size", task.max_file_size, least=1, kind="a number of bytes")),
         download_timeout=seconds_of("download_timeout", task.download_timeout, least=1),
         on_flagged=flag_policy_of(task.on_flagged),
+        max_files=int(amount_of("max_files", task.max_files, least=1, kind="a number of files")),
+        max_total_size=int(amount_of("max_total_size", task.max_total_size, least=1, kind="a number of bytes")),
+        save_timeout=seconds_of("save_timeout", task.save_timeout, least=1),
     )
     saving.file_name.check(saving.place)
     return saving
@@ -112,21 +126,24 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     :param more: what the caller knows beside, for the result.
     :return: a plain, small, JSON-able dict: ``request_id``, ``model_id``, ``status``, ``created_at``, ``started_at``,
         ``completed_at`` (ISO 8601), ``seconds``, ``output`` without inline files, ``flagged`` (the numbers of flagged
-        files), ``files``, each as :class:`~airflow_provider_falinvoke.media.manifest.MediaFile` has it, ``manifest``
-        (the path of this result as JSON beside the files, or None), and ``more``.
+        files), ``files``, each as :class:`~airflow_provider_falinvoke.media.manifest.MediaFile` has it, ``left_out``
+        (what else the output holds and was not saved, in words), ``manifest`` (the path of this result as JSON beside
+        the files, or None), and ``more``.
     :raises FalInvokeMediaError: the files could not be saved.
     :raises FalInvokeFlaggedError: files are flagged, and ``on_flagged`` is ``fail``.
     :raises AirflowSkipException: all files are flagged, and ``on_flagged`` is ``skip``.
     """
-    found = find_media(invocation.output)
+    contents = contents_of(invocation.output)
+    found = contents.files
     flagged = flagged_numbers(found)
     refuse_flagged(invocation, found, saving.on_flagged)
     if saving.on_flagged == "skip" and flagged and len(flagged) == len(found):
         raise AirflowSkipException(
-            f"The model's safety checker flagged all {len(found)} files of the job {invocation.request_id}, which is "
-            "completed and paid, and on_flagged is 'skip': none was saved."
+            f"The model's safety checker flagged all {len(found)} files of the job "
+            f"{printable(invocation.request_id)}, which is completed and paid, and on_flagged is 'skip': none was "
+            "saved."
         )
-    if saving.on_flagged != "keep" and found and all(media.flagged is None for media in found):
+    if saving.on_flagged != "keep" and found and all(media.flagged is None and not media.unreadable for media in found):
         hook.log.warning("on_flagged is %r, but the output says nothing of its files' safety", saving.on_flagged)
     if not saving.output_path and any(media.inline for media in found):
         hook.log.warning(
@@ -136,7 +153,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
     files = hook.save_media(invocation, saving) if saving.output_path else []
     hook.log.info(
         "The job %s%s is home: %s s by the API's times, %d files saved",
-        invocation.request_id,
+        printable(invocation.request_id),
         f" of {invocation.model_id}" if invocation.model_id else "",
         "unknown" if invocation.seconds is None else invocation.seconds,
         len(files),
@@ -153,9 +170,11 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         "output": without_inline(invocation.output),
         "flagged": flagged,
         "files": [file.to_dict() for file in files],
+        "left_out": saving.choose(contents).left_out if saving.output_path else [],
         "manifest": None,
         **more,
     }
+    result = for_airflow(result)
     if not (saving.manifest and files):
         return result
     from airflow_provider_falinvoke.media.save import save_manifest

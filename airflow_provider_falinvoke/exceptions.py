@@ -10,6 +10,7 @@
     │   ├── FalInvokeNotFoundError    404
     │   └── FalInvokeRateLimitError   429, for longer than the caller would wait
     ├── FalInvokeUnreachableError     no usable answer came; a job that was submitted before is still running
+    │   └── FalInvokeReplyTooLargeError  … because it is larger than max_reply_size
     ├── FalInvokeAmbiguousSubmitError a submit that may have been accepted, and paid, though no request_id came back
     ├── FalInvokeJobFailedError       the API says that the job FAILED
     │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
@@ -22,18 +23,23 @@
 "I could not ask" (Unreachable, Timeout) and "the job failed" (JobFailed) are different errors: after the first the
 job is still there to be collected.
 
-This module imports nothing, so that every layer may raise from it.
+This module imports nothing but ``printable``, so that every layer may raise from it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_falinvoke.api.printable import printable
+
+#: Longer than any message with a job's id in it.
+_LONGEST = 20_000
+
 
 class FalInvokeError(Exception):
     """Base of every error of this package.
 
-    :param message: what happened and what to do next, one or two sentences.
+    :param message: what happened and what to do next, one or two sentences; what is not printable in it is escaped.
     :param request_id: the job that it happened to, where there is one.
     :param status_code: the HTTP status of the reply that said so, where there was one.
     """
@@ -42,6 +48,7 @@ class FalInvokeError(Exception):
     may_pass = True
 
     def __init__(self, message: str, *, request_id: str | None = None, status_code: int | None = None) -> None:
+        message = printable(message, _LONGEST)
         super().__init__(message)
         self.message = message
         self.request_id = request_id
@@ -49,8 +56,8 @@ class FalInvokeError(Exception):
 
     def __str__(self) -> str:
         """Name the request_id even where the message does not."""
-        if self.request_id and self.request_id not in self.message:
-            return f"{self.message} (request_id: {self.request_id})"
+        if self.request_id and (shown := printable(self.request_id)) not in self.message:
+            return f"{self.message} (request_id: {shown})"
         return self.message
 
 
@@ -88,6 +95,12 @@ class FalInvokeRateLimitError(FalInvokeAPIError):
 
 class FalInvokeUnreachableError(FalInvokeError):
     """No usable answer came: the network, a 5xx, or a body that cannot be read."""
+
+
+class FalInvokeReplyTooLargeError(FalInvokeUnreachableError):
+    """The answer is larger than the connection's ``max_reply_size``; the job is there to be collected once that is."""
+
+    may_pass = False
 
 
 class FalInvokeAmbiguousSubmitError(FalInvokeError):
@@ -145,6 +158,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeNotFoundError,
         FalInvokeRateLimitError,
         FalInvokeUnreachableError,
+        FalInvokeReplyTooLargeError,
         FalInvokeAmbiguousSubmitError,
         FalInvokeJobFailedError,
         FalInvokeJobRefusedError,
@@ -157,11 +171,15 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
 }
 
 
+#: So many characters of a message travel: an event lies in Airflow's database, and a foreign text may have megabytes.
+LONGEST_MESSAGE = 4_000
+
+
 def to_dict(error: FalInvokeError) -> dict[str, Any]:
     """Return ``error`` as a plain dict, so that it can travel from the triggerer to the worker."""
     return {
         "type": type(error).__name__,
-        "message": error.message,
+        "message": error.message[:LONGEST_MESSAGE],
         "request_id": error.request_id,
         "status_code": error.status_code,
     }

@@ -11,15 +11,42 @@ import json
 import logging
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from airflow_provider_falinvoke.api.models import InvokeRequest
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.durable import fingerprint
-from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
+from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 log = logging.getLogger(__name__)
 
 #: Bytes of a file that are read at a time.
 _BLOCK = 1 << 20
+
+
+class KeptResult(BaseModel):
+    """A task's result as it is kept; what else somebody wrote into the record is left out."""
+
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, protected_namespaces=())
+
+    request_id: str | None
+    model_id: str | None
+    status: str
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    seconds: float | None
+    output: Any
+    flagged: list[int]
+    files: list[MediaFile]
+    left_out: list[str] = []
+    manifest: str | None
+    prompt: str | None
+    estimated_cost: float | None
+    reused: bool
 
 
 class Kept:
@@ -48,39 +75,48 @@ class Kept:
         self._name = f"_reuse/{fingerprint(request.model_copy(update={'tags': None}), conn_id)}.json"
 
     def find(self) -> dict[str, Any] | None:
-        """Return the result of the earlier job, marked as reused; None where there is none, or its files changed."""
+        """Return the result of the earlier job, marked as reused; None where there is none, or its files changed.
+
+        :raises FalInvokeMediaError: the storage cannot be read, which is not the same as that nothing is there.
+        """
         try:
             data = self._folder.read(self._name)
             if data is None:
                 return None
-            result = json.loads(data)
-            problem = self._problem_of(result)
-        except Exception as error:  # each storage has errors of its own; a new job is what was asked for at the least
-            problem = f"what is kept of it cannot be read ({type(error).__name__}: {error})"
+            result = KeptResult.model_validate_json(data)
+            problem = self._problem_of(result.files)
+        except ValueError as error:
+            problem = f"what is kept of it is damaged ({printable(error)})"
+        except FileNotFoundError as error:
+            problem = f"a file of it is gone ({printable(error)})"
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeMediaError(
+                f"The files of an earlier job with this request cannot be read ({type(error).__name__}: "
+                f"{printable(error)}). Nothing was submitted; a retry looks again, reuse=False pays for a new job."
+            ) from error
         if problem:
             log.warning("The files of the same request are not reused, and a new job is paid for: %s", problem)
             return None
-        log.info("Reusing the files of the job %s: the same request, nothing is paid", result["request_id"])
-        return {**result, "reused": True, "estimated_cost": 0.0}
+        log.info("Reusing the files of the job %s: the same request, nothing is paid", printable(result.request_id))
+        return for_airflow({**result.model_dump(mode="json"), "reused": True, "estimated_cost": 0.0})
 
     def keep(self, result: dict[str, Any]) -> None:
         """Keep a result for the next task with this request. A storage that fails now does not fail the paid job."""
         if not result["files"] or result["flagged"]:
             return
-        with not_stopping_the_task(f"The result of the job {result['request_id']} cannot be kept for reuse"):
+        with not_stopping_the_task(f"The result of the job {printable(result['request_id'])} cannot be kept for reuse"):
             self._folder.write(self._name, json.dumps(result).encode(), "application/json")
 
-    def _problem_of(self, result: dict[str, Any]) -> str | None:
+    def _problem_of(self, files: list[MediaFile]) -> str | None:
         """Return why a result is not to be trusted, if so."""
-        for file in result["files"]:
-            path = str(file["path"])
-            name = self._folder.name_of(path)
+        for file in files:
+            name = self._folder.name_of(file.path)
             if name is None:
-                return f"{path} does not lie under output_path"
+                return f"{file.path} does not lie under output_path"
             digest, size = hashlib.sha256(), 0
             for block in self._folder.blocks(name, _BLOCK):
                 digest.update(block)
                 size += len(block)
-            if (size, digest.hexdigest()) != (file["size"], file["sha256"]):
-                return f"{path} is not the file that was saved"
-        return None if result["files"] else "it has no files"
+            if (size, digest.hexdigest()) != (file.size, file.sha256):
+                return f"{file.path} is not the file that was saved"
+        return None if files else "it has no files"

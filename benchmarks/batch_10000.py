@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,10 @@ def _start(parameters: dict[str, Any], environment: dict[str, str], told: Path) 
 
 def _kill_half_way(parameters: dict[str, Any], environment: dict[str, str], home: Path, jobs: int) -> float:
     """Start a try, kill it while its POSTs are in the air, and return the most memory it had, in MiB."""
-    half = home / "_batch" / f"items-{jobs // 2 // 100:04}.json"
+    half = f"items-{jobs // 2 // 100:04}.*.json"
     process = _start(parameters, environment, Path(os.devnull))
     try:
-        while '"phase": "intent"' not in (half.read_text() if half.exists() else ""):
+        while not _holds_an_intent(home / "_batch", half):
             if process.poll() is not None:
                 raise RuntimeError("the first try ended before half of the jobs were submitted")
             time.sleep(0.002)
@@ -180,6 +181,12 @@ def _kill_half_way(parameters: dict[str, Any], environment: dict[str, str], home
     _, _, usage = os.wait4(process.pid, 0)
     print(f"killed, with {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
     return usage.ru_maxrss / 1024
+
+
+def _holds_an_intent(journal: Path, files: str) -> bool:
+    with suppress(FileNotFoundError):  # a later process removes what it has superseded
+        return any('"phase": "intent"' in path.read_text() for path in journal.glob(files))
+    return False
 
 
 def _try(parameters: dict[str, Any], environment: dict[str, str], told: Path) -> dict[str, Any]:

@@ -19,5 +19,6 @@ with DAG("falinvoke_mapped_prompts", schedule=None, start_date=datetime(2026, 1,
         task_id="draw",
         model_id="fal-ai/fast-sdxl",
         output_path="{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}",
-        map_index_template="{{ task.input['prompt'] }}",
+        # Airflow keeps 250 characters of it; on PostgreSQL a longer one fails the task, after it is paid.
+        map_index_template="{{ task.input['prompt'] | truncate(100) }}",
     ).expand(input=prompts())

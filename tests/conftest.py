@@ -121,3 +121,11 @@ def quick_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
     monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME", "0")
     monkeypatch.setattr("airflow_provider_falinvoke.triggers.falinvoke.RESUME_MARGIN", 0.05)
+
+
+@pytest.fixture
+def impatient_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch's storage that fails is tried again at once, as often as otherwise in a minute."""
+    from airflow_provider_falinvoke.batch import journal
+
+    monkeypatch.setattr(journal, "PAUSES", (0.0,) * len(journal.PAUSES))

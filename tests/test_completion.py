@@ -78,9 +78,24 @@ def test_a_result_is_plain_and_its_times_are_iso_8601() -> None:
         "output": {"images": [{"url": "<inline image/png, 26 characters>"}]},
         "flagged": [],
         "files": [],
+        "left_out": [],
         "manifest": None,
         "estimated_cost": 0.5,
     }
+
+
+def test_a_result_is_what_airflow_can_carry_whatever_it_was_made_of() -> None:
+    invocation = Invocation(
+        request_id="r\ud800",
+        status=InvocationStatus.COMPLETED,
+        model_id="m\0",
+        output={"seed": 2**64, "__type": [1e300]},
+    )
+    result = bring_home(FalInvokeHook(), invocation, Saving(), prompt="a\0 fox", estimated_cost=float("nan"))
+    assert result["request_id"] == "r\ufffd"
+    assert result["model_id"] == "m\ufffd"
+    assert result["output"] == {"seed": "18446744073709551616", "___type": ["1e+300"]}
+    assert (result["prompt"], result["estimated_cost"]) == ("a\ufffd fox", "NaN")
 
 
 SMALL = {"prompt": "x", "image_size": {"width": 64, "height": 64}}
@@ -121,6 +136,18 @@ def test_the_manifest_beside_the_files_is_the_result_itself(
         assert s3_server.content_type(f"made/{name}") == "application/json"
     assert json.loads(written) == result
     assert len(result["files"]) == 2
+
+
+def test_what_is_left_out_is_named_in_the_result_and_in_the_manifest(tmp_path: Path, emulator: Emulator) -> None:
+    done = drawn().model_copy(update={"output": {"images": [IMAGE, IMAGE + "AAAA"], "preview": "https://x.invalid/a"}})
+    result = home(done, Saving(tmp_path.as_uri(), max_files=1, manifest=True))
+    assert result["left_out"] == [
+        "images[1] (beyond max_files, 1)",
+        "preview (a URL, and not in the shape of a file)",
+    ]
+    (written,) = tmp_path.glob("*-manifest.json")
+    assert json.loads(written.read_text())["left_out"] == result["left_out"]
+    assert home(done, Saving())["left_out"] == [], "where no file is wanted, none is left out"
 
 
 def test_a_manifest_that_cannot_be_written_names_the_job(emulator: Emulator, tmp_path: Path) -> None:
@@ -189,6 +216,9 @@ class Task:
         self.manifest = False
         self.max_file_size: int | str = "1000"
         self.download_timeout: float | timedelta | str = timedelta(minutes=2)
+        self.max_files: int | str = "7"
+        self.max_total_size: int | str = 5000
+        self.save_timeout: float | timedelta | str = "90"
         self.on_flagged: Any = "skip"
         vars(self).update(changes)
 
@@ -202,6 +232,9 @@ def test_saving_parameters_are_read_from_a_task() -> None:
         max_file_size=1000,
         download_timeout=120.0,
         on_flagged="skip",
+        max_files=7,
+        max_total_size=5000,
+        save_timeout=90.0,
     )
     assert saving_of(Task(output_path=None), context).output_path is None
 
@@ -211,12 +244,17 @@ def test_saving_parameters_are_read_from_a_task() -> None:
     [
         ({"output_path": ""}, "output_path is empty"),
         ({"output_path": " "}, "output_path is empty"),
+        ({"output_path": "s3://bucket/a\ud800"}, "output_path has U.0000 or half a surrogate pair"),
+        ({"file_name": "a\0{request_id}-{number}{extension}"}, "file_name has U.0000 or half a surrogate pair"),
         ({"file_name": "{nosuch}{number}{extension}"}, "nosuch"),
         ({"file_name": "{request_id}{extension}"}, "same name"),
         ({"file_name": "../{number}{extension}"}, "no name of a file"),
         ({"max_file_size": 0}, "max_file_size must be a number of bytes at least 1"),
         ({"max_file_size": "2 GB"}, "max_file_size"),
         ({"download_timeout": 0}, "download_timeout"),
+        ({"max_files": 0}, "max_files must be a number of files at least 1"),
+        ({"max_total_size": "much"}, "max_total_size must be a number of bytes"),
+        ({"save_timeout": -1}, "save_timeout"),
         ({"on_flagged": "ignore"}, "on_flagged must be"),
     ],
 )

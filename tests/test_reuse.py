@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_falinvoke._compat import AirflowFailException
 from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke.exceptions import FalInvokeMediaError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from tests.support.dags import run_tasks
 from tests.support.execution import Context, execute, operator
@@ -113,6 +114,18 @@ def no_result(folder: Path) -> None:
     the_kept(folder).write_text("[1]")
 
 
+def no_request_id(folder: Path) -> None:
+    kept = json.loads(the_kept(folder).read_text())
+    del kept["request_id"]
+    the_kept(folder).write_text(json.dumps(kept))
+
+
+def no_size(folder: Path) -> None:
+    kept = json.loads(the_kept(folder).read_text())
+    kept["files"][0]["size"] = {"of": "another kind"}
+    the_kept(folder).write_text(json.dumps(kept))
+
+
 def no_files(folder: Path) -> None:
     the_kept(folder).write_text(json.dumps({"files": [], "request_id": "x"}))
 
@@ -124,7 +137,9 @@ def elsewhere(folder: Path) -> None:
     the_kept(folder).write_text(json.dumps(kept))
 
 
-@pytest.mark.parametrize("harm", [gone, shorter, other_bytes, no_json, no_result, no_files, elsewhere])
+@pytest.mark.parametrize(
+    "harm", [gone, shorter, other_bytes, no_json, no_result, no_request_id, no_size, no_files, elsewhere]
+)
 def test_what_is_not_as_it_was_saved_is_made_anew(
     harm: Callable[[Path], None], emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,6 +148,34 @@ def test_what_is_not_as_it_was_saved_is_made_anew(
     assert make(tmp_path)["reused"] is False
     assert len(emulator.posts()) == 2
     assert "a new job is paid for" in caplog.text
+
+
+def test_a_storage_that_does_not_answer_is_no_reason_to_pay_again(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(tmp_path)
+
+    def away(*_: object) -> bytes:
+        raise OSError("no route to the storage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_provider_falinvoke.media.store.Folder.read", away)
+        with pytest.raises(FalInvokeMediaError, match=r"no route to the storage.*Nothing was submitted"):
+            make(tmp_path)
+    assert make(tmp_path)["request_id"] == first["request_id"]
+    assert len(emulator.posts()) == 1
+
+
+def test_what_somebody_else_wrote_into_the_record_does_not_get_into_the_result(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    first = make(tmp_path)
+    kept = json.loads(the_kept(tmp_path).read_text())
+    kept["foreign"] = kept["files"][0]["foreign"] = "x" * 1000
+    the_kept(tmp_path).write_text(json.dumps(kept))
+    second = make(tmp_path)
+    assert second == {**first, "reused": True, "estimated_cost": 0.0}
+    assert list(second) == list(first)
 
 
 @pytest.mark.parametrize(

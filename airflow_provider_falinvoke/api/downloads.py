@@ -17,14 +17,17 @@ from contextlib import contextmanager
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_falinvoke.api.addresses import Reach, problem_of, reach_of
-from airflow_provider_falinvoke.api.drivers import ssl_context
+from airflow_provider_falinvoke.api.clients import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.exchange import described
+from airflow_provider_falinvoke.api.network import Transport, within
 from airflow_provider_falinvoke.api.pacing import backoff
+from airflow_provider_falinvoke.api.proxy import proxy_of
+from airflow_provider_falinvoke.api.resolver import addresses_of
 from airflow_provider_falinvoke.api.transfer import (
     DEFAULT_MAX_BYTES,
     DEFAULT_SECONDS,
@@ -32,6 +35,7 @@ from airflow_provider_falinvoke.api.transfer import (
     PassingError,
     Transfer,
 )
+from airflow_provider_falinvoke.exceptions import FalInvokeConfigError
 
 _REDIRECTS = 5
 #: Failures in a row; one after so many bytes more is the first of a new row.
@@ -51,8 +55,8 @@ class Sink(Protocol):
 class Downloader:
     """Fetches the files of a result; several threads may use one.
 
-    :param endpoint: the connection's host. Where it is private or this machine, as an emulator is, a file may lie at
-        such an address too; else only at a public one.
+    :param endpoint: the connection's host. Where it is private, a file may lie on that host and port too; where it is
+        this machine, as an emulator is, at any port of it; else only at a public address.
     :param max_bytes: the largest file.
     :param seconds: the time for one file by the wall clock, all tries together.
     """
@@ -84,16 +88,16 @@ class Downloader:
             before = transfer.size
             try:
                 self._try(url, sink, transfer, deadline)
-            except (httpx.TransportError, PassingError) as error:
+            except PassingError as error:
                 if self._stopped.is_set():
                     raise MediaFailedError("the download was stopped") from None
                 failures = 1 if transfer.size - before >= _ADVANCE else failures + 1
-                pause = max(backoff(failures), error.after if isinstance(error, PassingError) else 0.0)
+                pause = max(backoff(failures), error.after)
                 if time.monotonic() + pause >= deadline:
                     late = f"it did not come within {self._seconds:g} s (download_timeout)"
-                    raise MediaFailedError(f"{late}; last: {_words(error)}") from None
+                    raise MediaFailedError(f"{late}; last: {error}") from None
                 if failures >= _TRIES:
-                    raise MediaFailedError(_words(error)) from None
+                    raise MediaFailedError(str(error)) from None
             else:
                 return
             self._stopped.wait(pause)
@@ -102,7 +106,7 @@ class Downloader:
         with self._response(url, transfer.headers(), deadline) as response:
             if transfer.begin(response.status_code, response.headers):
                 sink.restart()
-            for chunk in response.iter_raw():
+            for chunk in _chunks(response):
                 transfer.take(len(chunk))
                 sink.write(chunk)
                 if self._is_over(deadline):
@@ -130,48 +134,48 @@ class Downloader:
     def _sent(self, url: httpx.URL, headers: dict[str, str], deadline: float) -> Iterator[httpx.Response]:
         if problem := problem_of(url, http_allowed=self._endpoint.is_loopback):
             raise MediaFailedError(problem, lasting=True)
-        proxy = None if self._endpoint.is_loopback else _proxy_of(url)
-        self._check_addresses(url, proxied=proxy is not None)
+        try:
+            proxy = None if self._endpoint.is_loopback else proxy_of(url)
+        except FalInvokeConfigError as error:
+            raise MediaFailedError(str(error)) from None
+        self._check_addresses(url, max(0.001, deadline - time.monotonic()), proxied=proxy is not None)
         left = max(0.001, deadline - time.monotonic())
         extra = self._endpoint.extra
         timeout = httpx.Timeout(min(extra.read_timeout, left), connect=min(extra.connect_timeout, left))
         # The peer of a connection through a proxy is the proxy: there the addresses above are all that can be checked.
         connection = _Connection(lambda address: None if proxy else self._check(url, address))
-        with self._client(proxy) as client, self._cut_off(connection, left):
-            request = client.build_request(
-                "GET", url, headers=headers, timeout=timeout, extensions={"trace": connection.trace}
-            )
-            response = client.send(request, stream=True)
+        with self._client(proxy) as client, within(left), self._stoppable(connection):
+            with _passing():
+                request = client.build_request(
+                    "GET", url, headers=headers, timeout=timeout, extensions={"trace": connection.trace}
+                )
+                response = client.send(request, stream=True)
             with contextlib.closing(response):
-                connection.check_peer(response.extensions["network_stream"])
+                with _passing():
+                    connection.check_peer(response.extensions["network_stream"])
                 yield response
 
     def _client(self, proxy: str | None) -> httpx.Client:
         """Return a client for one request: no connection is shared, so each is checked and cut off at its own time."""
         return httpx.Client(
-            proxy=proxy,
+            transport=Transport(verify=ssl_context(self._endpoint.extra.ca_bundle), proxy=proxy),
             trust_env=False,
-            verify=ssl_context(self._endpoint.extra.ca_bundle),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
         )
 
     @contextmanager
-    def _cut_off(self, connection: _Connection, seconds: float) -> Iterator[None]:
-        """Cut a connection after so many seconds, or when everything is stopped: a host may drip bytes for ever."""
-        timer = threading.Timer(seconds, connection.cut)
-        timer.daemon = True
-        timer.start()
+    def _stoppable(self, connection: _Connection) -> Iterator[None]:
+        """Let :meth:`stop` cut a connection."""
         self._connections.add(connection)
         try:
             yield
         finally:
             self._connections.discard(connection)
-            timer.cancel()
 
-    def _check_addresses(self, url: httpx.URL, *, proxied: bool) -> None:
+    def _check_addresses(self, url: httpx.URL, seconds: float, *, proxied: bool) -> None:
         try:
-            addresses = _resolve(url)
+            addresses = _resolve(url, min(self._endpoint.extra.connect_timeout, seconds))
         except OSError as error:
             if proxied:  # perhaps the proxy alone can look names up
                 return
@@ -181,21 +185,33 @@ class Downloader:
 
     def _check(self, url: httpx.URL, address: str) -> None:
         reach = reach_of(address)
-        if reach is not Reach.PUBLIC and reach not in self._own_reach:
+        if reach is not Reach.PUBLIC and not self._is_own(url, address):
             raise MediaFailedError(
                 f"{url.host[:100]} leads to {address}, a {reach.value} address, where no file can be"
             )
         if url.scheme == "http" and reach is not Reach.LOOPBACK:
             raise MediaFailedError("its URL is not https", lasting=True)
 
+    @property
+    def quotes(self) -> bool:
+        """Whether what a host says may be shown: not that of one in a private network, whose texts are not public."""
+        return Reach.PRIVATE not in self._own.values()
+
+    def _is_own(self, url: httpx.URL, address: str) -> bool:
+        """Whether that is where the connection itself leads: to this machine, or to that one private host and port."""
+        if reach_of(address) is Reach.LOOPBACK:
+            return Reach.LOOPBACK in self._own.values()
+        same_port = url.port == httpx.URL(self._endpoint.base_url).port
+        return self._own.get(address) is Reach.PRIVATE and same_port
+
     @cached_property
-    def _own_reach(self) -> set[Reach]:
-        """What the connection's own addresses are, where they are not public."""
+    def _own(self) -> dict[str, Reach]:
+        """The connection's own addresses, and who is reached there."""
         try:
-            own = {reach_of(address) for address in _resolve(httpx.URL(self._endpoint.base_url))}
+            url, seconds = httpx.URL(self._endpoint.base_url), self._endpoint.extra.connect_timeout
+            return {address: reach_of(address) for address in _resolve(url, seconds)}
         except OSError:
-            return set()
-        return own & {Reach.PRIVATE, Reach.LOOPBACK}
+            return {}
 
 
 class _Connection:
@@ -243,21 +259,22 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
         raise MediaFailedError(f"it has a URL that cannot be read ({type(error).__name__})") from None
 
 
-def _resolve(url: httpx.URL) -> list[str]:
-    # As bytes: what is no name is the resolver's error then, and not an encoder's.
-    found = socket.getaddrinfo(url.raw_host, url.port or 443, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+def _resolve(url: httpx.URL, seconds: float) -> list[str]:
+    return [address.host for address in addresses_of(url.raw_host.decode("ascii"), url.port or 443, seconds)]
 
 
-def _proxy_of(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment has for a URL."""
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+def _chunks(response: httpx.Response) -> Iterator[bytes]:
+    with _passing():  # what is raised by whoever takes them does not come by here
+        yield from response.iter_raw()
 
 
-def _words(error: Exception) -> str:
-    # httpx may name a URL in its own words, and a signed URL's query is a credential.
-    return str(error) if isinstance(error, PassingError) else re.sub(r"\?\S*", "", f"{type(error).__name__}: {error}")
+@contextmanager
+def _passing() -> Iterator[None]:
+    """Turn whatever a library raises about a connection into a :class:`PassingError`."""
+    try:
+        yield
+    except (MediaFailedError, PassingError):
+        raise
+    except Exception as error:
+        # httpx may name a URL in its own words, and a signed URL's query is a credential.
+        raise PassingError(re.sub(r"\?\S*", "", described(error))) from None

@@ -3,6 +3,8 @@
 A token's quota counts every request of every process that has it, and each process sees the headers of its own replies
 alone. So a gate goes by what the last reply said is left, shares that out over the time until the reset, and keeps a
 little of it for others. The first due is the first served, whoever asked: that starves nobody, submits and polls alike.
+
+Times are seconds of the clock that the calls go by, the monotonic one, which all of a process share.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from http import HTTPStatus
 from types import TracebackType
 
 from airflow_provider_falinvoke.api.outcomes import NOW, Call, Outcome, Pause, Reply, Send, T
-from airflow_provider_falinvoke.api.pacing import rejected_pause
+from airflow_provider_falinvoke.api.pacing import PROBE, rejected_pause
 from airflow_provider_falinvoke.api.quota import Quota
 
 #: Where too many are in flight one asks again after so many seconds, and so many more for each that is before it.
@@ -44,7 +46,7 @@ class Gate:
         self._queue: list[tuple[float, int]] = []
         self._numbers = itertools.count()
         self._in_flight = 0
-        self._last = -math.inf
+        self._last = self._heard_at = -math.inf
         self._closed_until = -math.inf
         self._rejected = 0
         self._quota = Quota(per_minute, per_hour)
@@ -66,7 +68,7 @@ class Gate:
         A queue alone says nothing: it grows as well where the event loop stood still.
         """
         with self._lock:
-            opens_at = max(self._closed_until, self._quota.opens_at(len(self._queue), now))
+            opens_at = self._allowed_at(len(self._queue), now)
             return opens_at > now + SCARCE_WAIT or self._quota.is_scarce(now)
 
     def used_up_until(self, now: float) -> float:
@@ -77,7 +79,7 @@ class Gate:
     def turn(self, due: float) -> Turn:
         """Return a place in the queue.
 
-        :param due: when the request was due, in epoch seconds; the earlier goes first.
+        :param due: when the request was due, in seconds; the earlier goes first.
         """
         return Turn(self, (due, next(self._numbers)))
 
@@ -108,10 +110,16 @@ class Gate:
             return now
 
     def _opens_at(self, place: int, now: float) -> float:
-        at = max(self._closed_until, self._last + self._spacing, self._quota.opens_at(place, now))
+        at = max(self._last + self._spacing, self._allowed_at(place, now))
         if self._in_flight >= self._quota.most_in_flight(now):
             at = max(at, now + ASK_AGAIN + place * ASK_AGAIN_EACH)
         return at + place * self._spacing
+
+    def _allowed_at(self, place: int, now: float) -> float:
+        """Return when the quota lets a request go; a probe a minute finds out whether what replies said still holds."""
+        told = max(self._closed_until, self._quota.told_opens_at(place, now))
+        probe_at = max(self._last, self._heard_at) + PROBE * (place + 1)
+        return max(self._quota.own_opens_at(place, now), min(told, max(now, probe_at)))
 
     @property
     def _spacing(self) -> float:
@@ -120,12 +128,13 @@ class Gate:
     def hear(self, reply: Reply) -> None:
         """Take note of what a reply says about the quota."""
         with self._lock:
-            self._quota.read(reply.headers, reply.at)
+            self._heard_at = reply.at
+            self._quota.read(reply.headers, reply.at, reply.ahead)
             if reply.status != HTTPStatus.TOO_MANY_REQUESTS:
                 self._rejected = 0
                 return
             self._rejected += 1
-            pause = rejected_pause(reply.headers, reply.at, self._rejected)
+            pause = rejected_pause(reply.headers, reply.at + reply.ahead, self._rejected)
             self._closed_until = max(self._closed_until, reply.at + pause)
 
 
@@ -149,7 +158,7 @@ class Turn:
         self._gate.leave(self._ticket, sent=self._sent)
 
     def opens_at(self, now: float) -> float:
-        """Return when the request may go, in epoch seconds; ``now`` means that it goes, and is counted."""
+        """Return when the request may go, in seconds; ``now`` means that it goes, and is counted."""
         at = self._gate.pass_at(self._ticket, now)
         self._sent = at <= now
         return at

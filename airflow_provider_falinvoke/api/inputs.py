@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from airflow_provider_falinvoke.api.portable import sendable
+
 
 def _no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
@@ -164,7 +166,7 @@ LONGEST_PROMPT = 500
 
 
 def prompt_of(fields: Any) -> str | None:
-    """Return what a model was told in words, cut where it is long; None where it was not.
+    """Return what a model was told in words, as it was sent, cut where it is long; None where it was not.
 
     :param fields: its ``input``, or the JSON of it.
     """
@@ -176,6 +178,7 @@ def prompt_of(fields: Any) -> str | None:
     told = (fields.get("prompt") or fields.get("text")) if isinstance(fields, dict) else None
     if not isinstance(told, str):
         return None
+    told = sendable(told)[0]
     return told if len(told) <= LONGEST_PROMPT else f"{told[: LONGEST_PROMPT - 1]}…"
 
 

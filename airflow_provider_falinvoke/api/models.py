@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+import logging
+from collections.abc import Container, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
@@ -11,8 +12,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from airflow_provider_falinvoke.api.inputs import FalInput, input_type
+from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type
+from airflow_provider_falinvoke.api.portable import NotPortableError, sendable
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
+
+log = logging.getLogger(__name__)
+
+#: So many places are named in a warning.
+_SHOWN = 5
 
 ModelId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -59,21 +66,22 @@ class InvokeRequest(BaseModel):
     @field_validator("tags", mode="before")
     @classmethod
     def _tags_from_dict(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = json.loads(value)
         if isinstance(value, dict) and set(value) != {"key", "value"}:
             return [{"key": key, "value": tag} for key, tag in value.items()]
         return [value] if isinstance(value, dict) else value
 
     @classmethod
     def build(cls, model_id: Any, input: Any, tags: Any = None, *, family: type[FalInput] = FalInput) -> InvokeRequest:
-        """Return the checked request.
+        """Return the checked request, as Airflow can carry it.
+
+        Characters that it cannot carry, U+0000 and half a surrogate pair, are removed, with a WARNING.
 
         :param family: the checks of ``input`` for a model that is not documented.
         :raises FalInvokeInputError: if a field is missing, of a wrong type or out of its bounds; it names them all.
         """
+        given = _sendable({"model_id": model_id, "input": object_of(input), "tags": object_of(tags, "tags")})
         try:
-            request = cls(model_id=model_id, input=object_of(input), tags=tags)
+            request = cls(**given)
         except ValidationError as error:
             raise _wrong(problems_of(error)) from None
         checks = input_type(request.model_id, family)
@@ -83,10 +91,45 @@ class InvokeRequest(BaseModel):
             raise _wrong(problems_of(error, prefix="input.")) from None
         try:
             plain = to_jsonable_python(checked)
-            json.dumps(plain, allow_nan=False)
         except (PydanticSerializationError, ValueError) as error:
             raise _wrong(f"input is not JSON: {error}") from None
-        return request.model_copy(update={"input": plain})
+        # Once more, because what is JSON only now may hide anything, and "9e99" is a number only now.
+        return request.model_copy(update=_sendable({"input": plain}))
+
+    @classmethod
+    def read(
+        cls,
+        value: Any,
+        *,
+        model_id: Any = None,
+        tags: Any = None,
+        shared: Mapping[str, Any] | None = None,
+        family: type[FalInput] = FalInput,
+    ) -> InvokeRequest:
+        """Return the checked request of what a user gave, however much of one that is.
+
+        :param value: a prompt (for a speech model: the text), a dict of the model's fields, or a whole request: a dict
+            of ``input`` and, where they are not the defaults, ``model_id`` and ``tags``. Its ``input`` may be a prompt
+            too, or the JSON of the fields, as a template yields it. A dict that has ``input`` beside fields of other
+            names, or a text as ``input`` and no ``model_id``, is the fields of a model that has a field of that name.
+        :param model_id: of a request that names none.
+        :param tags: of a request that has none.
+        :param shared: fields that the request has unless it has its own.
+        :param family: the checks of ``input`` for a model that is not documented.
+        :raises FalInvokeInputError: as :meth:`build` does.
+        """
+        if isinstance(value, Mapping) and _is_whole(value):
+            model_id = value.get("model_id") or model_id
+            tags = tags if value.get("tags") is None else value["tags"]
+            value = value["input"]
+            if isinstance(value, str) and value.lstrip().startswith("{"):
+                value = object_of(value)
+        if isinstance(value, str):
+            speaks = issubclass(input_type(str(model_id).strip(), family), SpeechInput)
+            value = {"text" if speaks else "prompt": value}
+        if isinstance(value, Mapping):
+            value = {**(shared or {}), **value}
+        return cls.build(model_id, value, tags, family=family)
 
     def body(self) -> bytes:
         """Return the request's JSON."""
@@ -128,6 +171,12 @@ class Invocation(BaseModel):
         return round((self.completed_at - self.created_at).total_seconds(), 3)
 
 
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    if "input" not in value or not value.keys() <= InvokeRequest.model_fields.keys():
+        return False
+    return "model_id" in value or isinstance(value["input"], Mapping)
+
+
 def is_longer(value: Any, limit: int) -> bool:
     """Whether a JSON value's text is longer than ``limit``; without making it, which would hold up the event loop."""
     waiting, length = [value], 0
@@ -156,6 +205,20 @@ def object_of(value: Any, name: str = "input") -> Any:
             f"{name} must be a dict (or its JSON), but it is a text: {value[:80]!r}. A template that yields a dict "
             "needs render_template_as_native_obj=True on the DAG, or the filter tojson."
         ) from None
+
+
+def _sendable(given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        fit, removed = sendable(given)
+    except NotPortableError as error:
+        raise _wrong(str(error)) from None
+    if removed:
+        log.warning(
+            "The request has characters that Airflow cannot store (U+0000, or half a surrogate pair); it is sent "
+            "without them. They stood in %s",
+            ", ".join(removed[:_SHOWN]) + (" and elsewhere" if len(removed) > _SHOWN else ""),
+        )
+    return dict(fit)
 
 
 def problems_of(error: ValidationError, prefix: str = "", *, but: Container[str] = ()) -> str:

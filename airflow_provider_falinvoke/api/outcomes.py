@@ -1,4 +1,8 @@
-"""Steps, outcomes, and what an outcome means: the words and the errors of the protocol. Pure."""
+"""Steps, outcomes, and what an outcome means: the words and the errors of the protocol. Pure.
+
+Times within a call are seconds of a clock that never steps (the monotonic one). A time that comes from outside, such as
+a deadline, is of the wall clock, in epoch seconds; ``ahead`` of an outcome says how far that is ahead.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_falinvoke.api import replies
-from airflow_provider_falinvoke.api.pacing import backoff, rejected_pause
+from airflow_provider_falinvoke.api.pacing import PROBE, backoff, rejected_pause, retry_after
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
@@ -19,30 +24,63 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeInputError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
+    FalInvokeReplyTooLargeError,
     FalInvokeTimeoutError,
     FalInvokeUnreachableError,
 )
 
 INVOKE_PATH = "/v1/async-invoke"
 _OPT_IN = " On a new account, enable fal models in the vendor's console first (effective after 10 to 15 minutes)."
+#: The longest part of a line, in characters.
+_SAID = 1_000
+#: With these a server says that it did not do what was asked for. Any other status may follow an accepted POST: a 5xx
+#: of a proxy, a 303 ("see the result elsewhere") and what browsers take a 301 and 302 for, a 408 or 499 ("you went
+#: away"), a 409 ("it is there already"), and what nobody has heard of.
+_NOT_ACCEPTED = frozenset(
+    {
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.GONE,
+        HTTPStatus.LENGTH_REQUIRED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.MISDIRECTED_REQUEST,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.UPGRADE_REQUIRED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send this request.
 
-    :param turn_by: the latest time to send it, in epoch seconds, where it has to wait for its turn.
+    :param turn_by: the latest time to send it, in the call's seconds, where it has to wait for its turn.
+    :param answer_by: when its answer is of no use any more, in the call's seconds.
     """
 
     method: str
     path: str
     body: bytes | None = None
     turn_by: float = field(default=math.inf, compare=False)
+    answer_by: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Do nothing until this time, in epoch seconds."""
+    """Do nothing until this time, in the call's seconds."""
 
     until: float
 
@@ -60,12 +98,17 @@ class Say:
     message (seen with 2,000 triggers on 3.3.2: both waited for each other for ever).
 
     :param level: of :mod:`logging`.
-    :param message: the line, with ``%`` for each of ``arguments``.
+    :param message: the line, with ``%`` for each of ``arguments``, which are made printable.
     """
 
     level: int
     message: str
     arguments: tuple[object, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let nothing foreign act in a log or a terminal."""
+        shown = tuple(printable(one, _SAID) if isinstance(one, str) else one for one in self.arguments)
+        object.__setattr__(self, "arguments", shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +116,19 @@ class Reply:
     """The API answered.
 
     :param headers: names in lower case.
-    :param at: when it answered, in epoch seconds.
+    :param at: when it answered, in the call's seconds.
+    :param ahead: by how many seconds the wall clock is ahead of those.
+    :param key: what must not be shown of it, however the API wrote it.
+    :param cut: why the body is not whole, where it is not: what came of it is all that can be known of a POST.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     at: float
+    ahead: float = 0.0
+    key: str = field(default="", repr=False, compare=False)
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +137,30 @@ class Failure:
 
     :param reason: what happened, in words.
     :param arrived: whether the request may have reached the API.
+    :param at: when that was clear, in the call's seconds.
     :param lasting: whether trying again cannot help (a certificate that is not trusted).
+    :param ahead: by how many seconds the wall clock is ahead of those.
+    :param oversized: whether an answer did come, and was larger than the connection allows.
     """
 
     reason: str
     arrived: bool
     at: float
     lasting: bool = False
+    ahead: float = 0.0
+    oversized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The pause is over, or the line is written."""
+    """The pause is over, or the line is written.
+
+    :param at: the time, in the call's seconds.
+    :param ahead: by how many seconds the wall clock is ahead of those.
+    """
 
     at: float
+    ahead: float = 0.0
 
 
 Step: TypeAlias = "Send | Pause | Say"
@@ -140,9 +199,9 @@ class NoAnswerError(Exception):
 def invocation_path(request_id: str) -> str:
     """Return the path of an invocation, safe whatever the id holds.
 
-    :raises FalInvokeInputError: the id is empty, or no text.
+    :raises FalInvokeInputError: the id is empty, too long, or no text.
     """
-    if not isinstance(request_id, str) or not request_id.strip():
+    if not isinstance(request_id, str) or not request_id.strip() or len(request_id) > replies.LONGEST_ID:
         raise FalInvokeInputError(
             f"request_id must be a text that is not empty, not {str(request_id)[:80]!r}; nothing was asked for. An "
             "operator returns one with wait_for_completion=False; without, it is output['request_id']."
@@ -174,16 +233,34 @@ def is_lasting(outcome: Outcome) -> bool:
 
 def pause_after(outcome: Outcome, failures: int) -> float:
     """Return the seconds to wait after ``failures`` unusable outcomes in a row, the last one ``outcome``."""
-    if isinstance(outcome, Reply) and outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return rejected_pause(outcome.headers, outcome.at, failures)
+    if isinstance(outcome, Reply):
+        now = outcome.at + outcome.ahead
+        if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return rejected_pause(outcome.headers, now, failures)
+        if is_passing(outcome) and (seconds := retry_after(outcome.headers, now)) is not None:
+            return seconds
     return backoff(failures)
+
+
+def poll_pause(outcome: Outcome, failures: int) -> float:
+    """Return the same for a GET: no longer than until the gate would let a probe through."""
+    return min(pause_after(outcome, failures), PROBE)
 
 
 def words(outcome: Outcome) -> str:
     """Say what came, for a log line or an error."""
     if isinstance(outcome, Reply):
-        return f"{outcome.status} {replies.read_error_body(outcome.body).rstrip('.')}"
-    return outcome.reason if isinstance(outcome, Failure) else "no answer"
+        said = outcome.cut or replies.read_error_body(outcome.body, outcome.key)
+        return f"{outcome.status} {said.rstrip('.')}"
+    return printable(outcome.reason, _SAID) if isinstance(outcome, Failure) else "no answer"
+
+
+def unusable(reply: Reply, why: str) -> Failure:
+    """Return what a reply that should have been right is worth: it may be right the next time.
+
+    :param why: what is wrong with it.
+    """
+    return Failure(f"{reply.status}, but {why}", True, reply.at, ahead=reply.ahead)
 
 
 def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalInvokeError:
@@ -196,7 +273,9 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
     status = outcome.status if isinstance(outcome, Reply) else None
     if isinstance(outcome, Failure) and not outcome.arrived:
         message = f"{message} Check the connection's host and port, the network, and the proxy."
-    return FalInvokeUnreachableError(message, request_id=request_id, status_code=status)
+    is_oversized = isinstance(outcome, Failure) and outcome.oversized
+    kind = FalInvokeReplyTooLargeError if is_oversized else FalInvokeUnreachableError
+    return kind(message, request_id=request_id, status_code=status)
 
 
 def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvokeAPIError:
@@ -221,25 +300,21 @@ def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvo
 
 
 def may_be_accepted(outcome: Outcome) -> bool:
-    """Whether a POST that ended so may have been accepted, and be paid.
-
-    A 5xx, a 408 and a 303 ("see the result elsewhere") may follow an accepted request; the other refusals say that it
-    was not.
-    """
+    """Whether a POST that ended so may have been accepted, and be paid: always, but where the reply rules it out."""
     if isinstance(outcome, Failure):
         return outcome.arrived
-    return isinstance(outcome, Reply) and (
-        is_success(outcome)
-        or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        or outcome.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SEE_OTHER)
-    )
+    return isinstance(outcome, Reply) and outcome.status not in _NOT_ACCEPTED
 
 
 def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
-    """Return the error for a reply to a POST that is no success."""
-    if may_be_accepted(reply):
-        return ambiguous(f"the API answered {words(reply)}", reply.status)
-    return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
+    """Return the error for a reply to a POST that shows no job."""
+    if not may_be_accepted(reply):
+        return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
+    if is_success(reply):
+        said = reply.cut or replies.read_error_body(reply.body, reply.key)
+        return ambiguous(f"the API answered {reply.status} without a request_id: {said.rstrip('.')}")
+    hint = " (redirects are not followed: check the connection's host)" if reply.status < HTTPStatus.BAD_REQUEST else ""
+    return ambiguous(f"the API answered {words(reply)}{hint}", reply.status)
 
 
 def ambiguous(why: str, status: int | None = None) -> FalInvokeAmbiguousSubmitError:

@@ -2,17 +2,17 @@
 
 A call yields steps and is sent an outcome for each: :class:`Send` is answered with a :class:`Reply` or a
 :class:`Failure`, :class:`Pause` and :class:`Say` with a :class:`Resumed`. Every outcome says when it happened, so one
-step is one decision at one time. ``drivers.py`` performs the steps, blocking or awaiting.
+step is one decision at one time. ``drivers.py`` performs the steps, blocking or awaiting. The calls take and give times
+of the wall clock, in epoch seconds, and go by one that never steps.
 
 What is repeated is decided here alone. A GET is repeated until its deadline: after 429 by the vendor's recipe, after
-5xx, transport errors and unreadable bodies with a growing pause. A POST is repeated only where it cannot have arrived
-or was refused with 429; anything else that gives no request_id is a
+5xx, transport errors, unreadable bodies and answers about another job with a growing pause. A POST is repeated only
+where it cannot have arrived or was refused with 429; anything else that gives no request_id is a
 :class:`~airflow_provider_falinvoke.exceptions.FalInvokeAmbiguousSubmitError`.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -37,12 +37,16 @@ from airflow_provider_falinvoke.api.outcomes import (
     is_lasting,
     is_passing,
     is_success,
+    may_be_accepted,
     pause_after,
+    poll_pause,
     refused,
     refused_or_ambiguous,
     timed_out,
+    unusable,
     words,
 )
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import FalInvokeJobFailedError, FalInvokeJobRefusedError
 
@@ -54,7 +58,9 @@ MODELS_PATH = "/v1/models"
 #: For so many seconds after a POST, a 404 may only mean that the API has not heard of the job everywhere yet.
 NOT_FOUND_GRACE = 10.0
 #: An API that stumbles just at a job's deadline is asked for so many seconds more.
-LAST_LOOK_GRACE = 10.0
+LAST_LOOK_GRACE = 5.0
+#: No request waits for its answer longer than so many seconds beyond the deadline.
+ANSWER_GRACE = 10.0
 #: Where many look at once, the last look at a job may have to wait so many seconds more for its turn.
 LAST_TURN_GRACE = 120.0
 _NO_ANSWER = "The API gave no usable answer"
@@ -77,11 +83,8 @@ def submit(request: InvokeRequest, *, patience: float) -> Call[Invocation]:
         outcome = yield step
         give_up_at = outcome.at + patience if give_up_at is None else give_up_at
         if isinstance(outcome, Reply):
-            if is_success(outcome):
-                invocation = _submitted(outcome)
-                # No step: nothing may come between a job that is paid and its id.
-                log.info("Submitted %s as %s: %s", request.model_id, invocation.request_id, invocation.status.value)
-                return invocation
+            if may_be_accepted(outcome):
+                return _submitted(request, outcome)
             if outcome.status != HTTPStatus.TOO_MANY_REQUESTS:
                 raise refused_or_ambiguous(outcome)
         elif isinstance(outcome, Failure) and outcome.arrived:
@@ -112,6 +115,7 @@ def get(request_id: str, *, patience: float, is_new: bool = False) -> Call[Invoc
             request_id,
             give_up_at=now + patience,
             turn_by=now + patience,
+            answer_by=now + patience + ANSWER_GRACE,
             not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0,
         )
     except NoAnswerError as error:
@@ -143,8 +147,11 @@ def wait(
     :raises FalInvokeAPIError: the API refused to tell: at once for 401 and 403, for 404 some seconds after the POST.
     """
     account = account or Account()
-    look_at, seen, pending_at = first_look_at, None, submitted_at
-    now = (yield NOW).at
+    began = yield NOW
+    now, seen = began.at, None
+    # From here on by the clock of the steps, which never steps back: the wall clock says when it is over, and no more.
+    submitted_at, deadline = min(now, submitted_at - began.ahead), deadline - began.ahead
+    look_at, pending_at = max(now, first_look_at - began.ahead), submitted_at
     if account.gate.is_scarce(now):
         look_at = max(look_at, account.look_at(schedule, model_id, submitted_at, now))
     while True:
@@ -155,6 +162,7 @@ def wait(
                 submitted_at,
                 give_up_at=deadline + LAST_LOOK_GRACE,
                 turn_by=deadline + LAST_TURN_GRACE,
+                answer_by=deadline + ANSWER_GRACE,
                 seen=seen,
             )
         except NoAnswerError as error:
@@ -193,25 +201,35 @@ def wait_briefly(
     :raises FalInvokeJobFailedError: the job failed.
     :raises FalInvokeAPIError: the API refused to tell, as in :func:`wait`.
     """
-    now, seen, until = submitted_at, None, min(submitted_at + brief.seconds, deadline)
-    if account is not None and account.gate.is_scarce(begun := (yield NOW).at):
+    begun = yield NOW
+    ahead, now = begun.ahead, begun.at
+    submitted_at, deadline = min(now, submitted_at - ahead), deadline - ahead
+    if account is not None and account.gate.is_scarce(now):
         # The process that comes next in this worker slot knows nothing: it would meet a 429, and wait as long.
-        if (used_up_until := account.gate.used_up_until(begun)) > begun:
-            begun = (yield Pause(min(used_up_until, deadline))).at
-        return account.look_at(brief.schedule, None, submitted_at, begun)
-    look_at = max(now + brief.schedule.pause(0), submitted_at + brief.first_look)
+        if (used_up_until := account.gate.used_up_until(now)) > now:
+            now = (yield Pause(min(used_up_until, deadline))).at
+        return account.look_at(brief.schedule, None, submitted_at, now) + ahead
+    seen, until = None, min(submitted_at + brief.seconds, deadline)
+    look_at = submitted_at + max(brief.schedule.pause(0), brief.first_look)
     while look_at <= until:
         yield Pause(look_at)
         try:
-            invocation, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
+            invocation, now = yield from _look(
+                request_id,
+                submitted_at,
+                give_up_at=look_at,
+                turn_by=until,
+                answer_by=until + ANSWER_GRACE,
+                seen=seen,
+            )
         except NoAnswerError as error:
-            return error.outcome.at + pause_after(error.outcome, 1)
+            return error.outcome.at + poll_pause(error.outcome, 1) + ahead
         if invocation.status is InvocationStatus.COMPLETED:
             return invocation
         seen, look_at = _state(invocation), now + brief.schedule.pause(now - submitted_at)
         if invocation.status is InvocationStatus.QUEUED and now >= submitted_at + brief.started_by:
             break
-    return look_at
+    return look_at + ahead
 
 
 def list_models(*, patience: float) -> Call[list[str]]:
@@ -223,7 +241,9 @@ def list_models(*, patience: float) -> Call[list[str]]:
     give_up_at = (yield NOW).at + patience
     try:
         ids, _ = yield from _fetch(
-            Send("GET", MODELS_PATH, turn_by=give_up_at), replies.read_model_ids, give_up_at=give_up_at
+            Send("GET", MODELS_PATH, turn_by=give_up_at, answer_by=give_up_at + ANSWER_GRACE),
+            _read_models,
+            give_up_at=give_up_at,
         )
     except NoAnswerError as error:
         raise gave_up(_NO_ANSWER, error.outcome) from None
@@ -255,10 +275,20 @@ def _state(invocation: Invocation) -> _State:
 
 
 def _look(
-    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: _State | None
+    request_id: str,
+    submitted_at: float,
+    *,
+    give_up_at: float,
+    turn_by: float,
+    answer_by: float,
+    seen: _State | None,
 ) -> Call[tuple[Invocation, float]]:
     invocation, now = yield from _fetch_invocation(
-        request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
+        request_id,
+        give_up_at=give_up_at,
+        turn_by=turn_by,
+        answer_by=answer_by,
+        not_found_until=submitted_at + NOT_FOUND_GRACE,
     )
     if seen != _state(invocation):
         # What is still pending at the first look is no news.
@@ -275,35 +305,44 @@ def _look(
 
 
 def _fetch_invocation(
-    request_id: str, *, give_up_at: float, turn_by: float, not_found_until: float = 0.0
+    request_id: str, *, give_up_at: float, turn_by: float, answer_by: float, not_found_until: float = 0.0
 ) -> Call[tuple[Invocation, float]]:
-    read = functools.partial(replies.read_invocation, request_id=request_id)
-    send = Send("GET", invocation_path(request_id), turn_by=turn_by)
+    def read(reply: Reply) -> Invocation | Failure | None:
+        invocation = replies.read_invocation(reply.body, request_id=request_id, key=reply.key)
+        if invocation is not None and invocation.request_id != request_id:
+            return unusable(reply, f"about another job ({invocation.request_id}), so it is not taken")
+        return invocation
+
+    send = Send("GET", invocation_path(request_id), turn_by=turn_by, answer_by=answer_by)
     return _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
 
 
 def _fetch(
     send: Send,
-    read: Callable[[bytes], Result | None],
+    read: Callable[[Reply], Result | Failure | None],
     *,
     give_up_at: float,
     request_id: str | None = None,
     not_found_until: float = 0.0,
 ) -> Call[tuple[Result, float]]:
-    """Send it until a readable 2xx comes, a refusal that lasts, or the time is up."""
+    """Send it until a 2xx comes that ``read`` can use, a refusal that lasts, or the time is up."""
     failures = 0
     while True:
         outcome = yield send
         if isinstance(outcome, Reply):
-            if is_success(outcome) and (result := read(outcome.body)) is not None:
+            result = read(outcome) if is_success(outcome) else None
+            if isinstance(result, Failure):
+                outcome = result
+            elif result is not None:
                 return result, outcome.at
+        if isinstance(outcome, Reply):
             early_404 = outcome.status == HTTPStatus.NOT_FOUND and outcome.at < not_found_until
             if not (is_success(outcome) or is_passing(outcome) or early_404):
                 raise refused(outcome, request_id)
         failures += 1
         if outcome.at >= give_up_at or is_lasting(outcome):
             raise NoAnswerError(outcome)
-        again_at = min(outcome.at + pause_after(outcome, failures), give_up_at)
+        again_at = min(outcome.at + poll_pause(outcome, failures), give_up_at)
         yield Say(
             logging.WARNING,
             "%s %s: %s; next try in %.1f s",
@@ -312,10 +351,27 @@ def _fetch(
         yield Pause(again_at)
 
 
-def _submitted(reply: Reply) -> Invocation:
-    invocation = replies.read_invocation(reply.body)
+def _read_models(reply: Reply) -> list[str] | None:
+    return replies.read_model_ids(reply.body, reply.key)
+
+
+def _submitted(request: InvokeRequest, reply: Reply) -> Invocation:
+    """Return the job that a reply to a POST shows; no step, for nothing may come between a paid job and its id.
+
+    :raises FalInvokeAmbiguousSubmitError: it shows none.
+    """
+    body = reply.body if is_success(reply) else b""  # an id in an error is that of the HTTP request
+    invocation, where = replies.read_submitted(body, reply.headers, reply.key)
     if invocation is None:
-        raise ambiguous(f"the API answered {reply.status}, but with {replies.read_error_body(reply.body)}")
-    if invocation.request_id is None and invocation.status is not InvocationStatus.COMPLETED:
-        raise ambiguous(f"the API answered {reply.status} without a request_id")
+        raise refused_or_ambiguous(reply)
+    shown = printable(invocation.request_id)
+    log.info("Submitted %s as %s: %s", printable(request.model_id), shown, invocation.status.value)
+    if where:
+        log.warning(
+            "The reply to the submit could not be read (%s). The request_id %s was found in %s; it is taken for the "
+            "job's, which is awaited.",
+            words(reply),
+            shown,
+            where,
+        )
     return invocation

@@ -1,15 +1,15 @@
 """What a process knows of a token's quota: what it sent, what the replies say is left, and what others take. Pure.
 
-Times are epoch seconds, durations are seconds.
+Times are seconds of a clock that never steps, durations are seconds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from airflow_provider_falinvoke.api.pacing import number_of
+from airflow_provider_falinvoke.api.pacing import number_of, seconds_to_reset
 
 #: The share of a window's requests that may go as fast as they come; the rest is spread over the time that is left. So
 #: a few jobs at a time never wait, and a thousand neither meet a 429 nor have to wait for a whole window.
@@ -93,6 +93,7 @@ class Quota:
         self.per_minute = per_minute
         self.per_hour = per_hour
         self._own: dict[float, Window] = {}
+        self._sent: dict[float, Window] = {}  # without what others are said to have taken
         self._told: dict[str, Window] = {}
         self._others = 0.0
         self._others_at = self._last = -math.inf
@@ -100,8 +101,18 @@ class Quota:
 
     def opens_at(self, place: int, now: float) -> float:
         """Return when the request at a place of the queue may go; 0 is the next one."""
-        others = self._others_rate(now)
+        return max(self.own_opens_at(place, now), self.told_opens_at(place, now))
+
+    def own_opens_at(self, place: int, now: float) -> float:
+        """Return the same by what was sent from here, whatever the replies say."""
+        return self._opens_at(self._sent.values(), place, now, 0.0)
+
+    def told_opens_at(self, place: int, now: float) -> float:
+        """Return the same by what the replies say is left, and by what others are seen to take."""
         windows = (*self._own.values(), *self._told.values())
+        return self._opens_at(windows, place, now, self._others_rate(now))
+
+    def _opens_at(self, windows: Iterable[Window], place: int, now: float, others: float) -> float:
         return max([now, *(window.opens_at(place, self._last, now, others) for window in windows)])
 
     def most_in_flight(self, now: float) -> int:
@@ -135,30 +146,34 @@ class Quota:
 
     def count(self, now: float) -> None:
         """Count a request that is sent now."""
-        for seconds, limit in self._limits().items():
-            known = self._own.get(seconds)
-            if known is None or now >= known.resets_at:
-                before = known.used(seconds, now) if known else 0.0
-                self._own[seconds] = Window(limit, limit, now + seconds, before)
-        for window in self._told.values():
+        for windows in (self._own, self._sent):
+            for seconds, limit in self._limits().items():
+                known = windows.get(seconds)
+                if known is None or now >= known.resets_at:
+                    before = known.used(seconds, now) if known else 0.0
+                    windows[seconds] = Window(limit, limit, now + seconds, before)
+        for window in (*self._own.values(), *self._sent.values(), *self._told.values()):
             window.left -= 1
-        self._spend(1)
         self._last = now
 
-    def read(self, headers: Mapping[str, str], now: float) -> None:
-        """Take note of what a reply says is left."""
+    def read(self, headers: Mapping[str, str], now: float, ahead: float = 0.0) -> None:
+        """Take note of what a reply says is left.
+
+        :param ahead: by how many seconds the wall clock, by which the headers go, is ahead of ``now``.
+        """
         self._heard = True
         taken = 0.0
         for limit_name, left_name, reset_name in _HEADERS:
-            left, resets_at = number_of(headers.get(left_name)), number_of(headers.get(reset_name))
-            if left is None or resets_at is None or resets_at <= now:
+            left, seconds = number_of(headers.get(left_name)), seconds_to_reset(headers.get(reset_name), now + ahead)
+            if left is None or seconds is None:
                 continue
             limit = number_of(headers.get(limit_name)) or left
             left -= RESERVE * min(limit, self.per_minute)
-            taken = max(taken, self._tell(left_name, Window(limit, left, resets_at)))
+            taken = max(taken, self._tell(left_name, Window(limit, left, now + seconds)))
         if taken:  # by others
             self._others, self._others_at = self._others_rate(now) + taken / _OTHERS_SECONDS, now
-            self._spend(taken)
+            for window in self._own.values():
+                window.left -= taken
 
     def _tell(self, name: str, window: Window) -> float:
         """Replace what was known of a window; return how much less is left than that."""
@@ -171,10 +186,6 @@ class Quota:
             # Replies may arrive in another order than they were made in; and what is in flight is counted here alone.
             window.left, window.resets_at = min(known.left, window.left), known.resets_at
         return taken
-
-    def _spend(self, count: float) -> None:
-        for window in self._own.values():
-            window.left -= count
 
     def _others_rate(self, now: float) -> float:
         return self._others * math.exp(-max(0.0, now - self._others_at) / _OTHERS_SECONDS)

@@ -13,6 +13,9 @@ _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 #: What a host of media answers for good: most of all, that the URL expired.
 _GONE = frozenset(range(400, 500)) - {408, _NO_SUCH_RANGE, 425, 429}
 
+#: Hosts and object stores put other words into Content-Encoding too (aws-chunked, utf-8), which change no byte.
+_COMPRESSIONS = frozenset(["gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"])
+
 
 class MediaFailedError(Exception):
     """A file could not be brought home; the message says why, and not which one.
@@ -70,8 +73,8 @@ class Transfer:
             self._forget()
         if status not in (_OK, _PARTIAL):
             raise PassingError(f"its host answered {status}", after=float(_number(headers.get("retry-after")) or 0))
-        encoding = headers.get("content-encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        encoding = headers.get("content-encoding", "").lower()
+        if not _COMPRESSIONS.isdisjoint(re.split(r"[,\s]+", encoding)):
             raise MediaFailedError(f"its host sent it compressed ({encoding[:40]!r}), which it was asked not to do")
         if status == _PARTIAL:
             if not self._continues(headers):

@@ -7,23 +7,24 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.batch.claims import JournalError
 from airflow_provider_falinvoke.batch.cost import cost_of_all
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase, take_up
 from airflow_provider_falinvoke.batch.plan import FailurePolicy, Next, Tally, after_wave, progress, room, submits
-from airflow_provider_falinvoke.batch.result import manifest_rows, write_manifest
+from airflow_provider_falinvoke.batch.result import manifest_rows, row_of, write_manifest
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.batch.waiting import Job, Wait, Waited
 from airflow_provider_falinvoke.batch.wave import Wave
-from airflow_provider_falinvoke.batch.words import not_home, say_what_changed, standing
+from airflow_provider_falinvoke.batch.words import not_home, say_what_changed, say_what_is_doubtful, standing
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeBatchError,
@@ -34,7 +35,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import Saving
-from airflow_provider_falinvoke.media.naming import sanitised
+from airflow_provider_falinvoke.media.naming import region_of, sanitised
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +104,21 @@ class Batch:
         parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
         home = "/".join([saving.output_path.rstrip("/"), *parts])
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        if region := region_of(ti):
+            names["region"] = region
+        journal = Journal(
+            Folder(f"{home}/_batch"),
+            names,
+            try_number=int(getattr(ti, "try_number", 0)),
+            task_instance=str(getattr(ti, "id", "")),
+        )
         return cls(
             hook,
             settings,
             inputs=inputs,
             saving=saving,
             home=Folder(home),
-            journal=Journal(Folder(f"{home}/_batch"), names),
+            journal=journal,
         )
 
     def begin(self, generation: int) -> None:
@@ -126,8 +135,8 @@ class Batch:
         ]
         cost = cost_of_all(asked, self.settings.max_cost)
         self._saving.check_folder()
-        existed = self._journal.take_over()
-        cleared = existed and self._journal.head.generation != generation
+        self._journal.take_over()
+        cleared = self._journal.head.generation not in (None, generation)
         left = {item.index: item for item in self._journal.items}
         deadline = time.time() + self.settings.timeout
         items = [
@@ -146,6 +155,7 @@ class Batch:
                 metrics.about(item.asked.model_id)
                 metrics.resumed()
         self._journal.begin(items, generation=generation, cost=cost)
+        self._tell_what_is_lost()
 
     def reopen(self) -> None:
         """Go on with a try that another process began.
@@ -158,11 +168,13 @@ class Batch:
                 "was submitted."
             )
         policy = self.settings.on_ambiguous_submit
-        for item in self._journal.items:
+        left = {item.index: item for item in self._journal.items if item.phase is Phase.INTENT}
+        for item in left.values():
             # Airflow may run a try's second half twice; the first may have died over a POST.
-            if item.phase is Phase.INTENT:
-                self._journal.put(take_up(item, item.asked, cleared=False, policy=policy, deadline=item.deadline))
-        self._journal.flush()
+            self._journal.put(take_up(item, item.asked, cleared=False, policy=policy, deadline=item.deadline))
+        say_what_is_doubtful(left, self._journal.items)
+        self._journal.commit()
+        self._tell_what_is_lost()
 
     def wave(self, waited: Waited) -> Next:
         """Bring home what ended, submit what there is room for, and say what follows.
@@ -189,7 +201,8 @@ class Batch:
                 raise waited.error
             following = self._followed_by(self._wave)
             self._report()
-            if not following.again:
+            # An earlier process may have learnt meanwhile what became of its last submits.
+            if not following.again and (following.wait or not self._journal.catch_up()):
                 return following
             ended = []
 
@@ -248,17 +261,41 @@ class Batch:
 
     def finish(self) -> tuple[dict[str, Any], FalInvokeError | None]:
         """Write the manifest, and return the summary, and what the task fails with, if it does."""
-        summary = write_manifest(self._journal, self._home, self._prompts())
+        try:
+            summary = write_manifest(self._journal, self._home, self._prompts())
+        except Exception as error:  # each storage has errors of its own
+            raise FalInvokeError(
+                f"The manifest in {self._home} cannot be written ({error}). What became of the items is in the "
+                "batch's journal; a retry writes the manifest, and submits nothing of them again."
+            ) from error
+        self._note_what_is_reported()
         tally = Tally.of(self._journal.items)
         if tally.waiting and self._blocked is not None:
             return summary, self._blocked
         if tally.done == tally.items or (self.settings.on_item_failure == "ignore" and not tally.waiting):
             return summary, None
-        error = FalInvokeBatchError(
+        failure = FalInvokeBatchError(
             not_home(tally, self._journal.items, stopped=self._journal.head.stopped, manifest=summary["manifest"])
         )
-        error.may_pass = tally.may_pass(self.settings.on_ambiguous_submit) or bool(tally.waiting)
-        return summary, error
+        failure.may_pass = tally.may_pass(self.settings.on_ambiguous_submit) or bool(tally.waiting)
+        return summary, failure
+
+    def _note_what_is_reported(self) -> None:
+        """A user who clears the task from now on was told which items may have been paid."""
+        now = time.time()
+        for item in self._journal.items:
+            if item.phase is Phase.AMBIGUOUS and not item.reported_at:
+                self._journal.put(replace(item, reported_at=now))
+        try:
+            self._journal.commit()
+        except JournalError as error:
+            log.warning("A clear will report the ambiguous items once more before it submits them again: %s", error)
+
+    def _tell_what_is_lost(self) -> None:
+        for index, why in self._journal.lost.items():
+            if index < len(self._journal.items):
+                item = self._journal.items[index]
+                self._journal.tell(item, row_of(item, {}, why))
 
     def _prompts(self) -> Iterator[str | None]:
         """Yield what each item asked for, without end; None where the inputs cannot tell any more."""

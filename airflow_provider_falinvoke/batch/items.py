@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type
+from airflow_provider_falinvoke.api.inputs import FalInput
 from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
@@ -16,7 +16,6 @@ from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInput
 LONGEST_LINE = 32_000_000
 #: So many wrong items are named.
 _SHOWN = 20
-_REQUEST_KEYS = {"model_id", "input", "tags"}
 
 
 class Checked(NamedTuple):
@@ -32,8 +31,8 @@ class Checked(NamedTuple):
 class Inputs:
     """The requests of a batch, to be read several times.
 
-    An item is a prompt (for a speech model: the text), a dict of the model's fields, or a whole request
-    ``{"model_id": …, "input": {…}, "tags": …}``, of which only ``input`` must be there.
+    An item is whatever :meth:`~airflow_provider_falinvoke.api.models.InvokeRequest.read` takes: a prompt, a dict of the
+    model's fields, or a whole request.
 
     :param source: a list of items, its JSON, or the path of a JSONL file as
         :class:`~airflow.sdk.ObjectStoragePath` takes it.
@@ -110,15 +109,9 @@ class Inputs:
     def _checked(self, item: Any) -> Checked:
         if isinstance(item, bytes):
             item = _line(item)
-        model_id, fields, tags = self.model_id, item, self._tags
-        if isinstance(item, dict) and isinstance(item.get("input"), dict) and item.keys() <= _REQUEST_KEYS:
-            model_id, fields = item.get("model_id") or model_id, item["input"]
-            tags = item.get("tags") if item.get("tags") is not None else tags
-        if isinstance(fields, str):
-            fields = {"text" if input_type(model_id, self._family) is SpeechInput else "prompt": fields}
-        if isinstance(fields, dict):
-            fields = {**self._shared, **fields}
-        request = InvokeRequest.build(model_id, fields, tags, family=self._family)
+        request = InvokeRequest.read(
+            item, model_id=self.model_id, tags=self._tags, shared=self._shared, family=self._family
+        )
         return Checked(request, fingerprint(request, self._conn_id))
 
     def _read(self) -> Iterator[tuple[str, Any]]:

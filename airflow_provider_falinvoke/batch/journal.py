@@ -1,254 +1,283 @@
 """What survives a dead process: the state of each item, in small files of object storage.
 
-``head.json`` says whose batch it is and which process writes; ``items-0000.json`` and its like hold the states of a
-hundred items each, and are rewritten whole when one of them changes; ``rows-0000.jsonl`` and its like hold what is told
-of the same items, as the manifest will have it. An item's intent is written before its POST and its request_id before
-anything else is risked, so that a process that dies leaves in doubt only the POSTs that were in the air.
+``claims/…`` say whose batch it is and which process writes, see :mod:`~airflow_provider_falinvoke.batch.claims`.
+``items-0000.….json`` and its like hold the states of a hundred items each, and are rewritten whole when one of them
+changes; ``rows-0000.….jsonl`` and its like hold what is told of the same items, as the manifest will have it. Each
+process writes files of its own, see :mod:`~airflow_provider_falinvoke.batch.copies`. An item's intent is written before
+its POST and its request_id before anything else is risked, so that a process that dies leaves in doubt only the POSTs
+that were in the air.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
+from airflow_provider_falinvoke.api.drivers import sleep
+from airflow_provider_falinvoke.batch.claims import Claims, Head, JournalError, TakenOverError
+from airflow_provider_falinvoke.batch.copies import (
+    CHUNK,
+    chunks,
+    items_name,
+    may_settle,
+    read_items,
+    rows_name,
+    settled,
+    write_items,
+)
+from airflow_provider_falinvoke.batch.left import Left, read_left
+from airflow_provider_falinvoke.batch.phases import Item, Phase
+from airflow_provider_falinvoke.batch.rows import Row, Rows
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 
 log = logging.getLogger(__name__)
 
-#: Items in a file. One of 100 has some 25 kB; on S3 that takes as long to write as one of 1 kB.
-CHUNK = 100
 #: Rows are written by so many at a time; what is lost with a process is fetched again.
 ROWS_AT_ONCE = 25
-JSON_LINES = "application/jsonl"
+#: What the storage does not take is tried again after so many seconds each, a minute in all: the ids of paid jobs wait.
+PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _JSON = "application/json"
-_HEAD = "head.json"
 _SHOWN = 100
 
 
-class Head(BaseModel):
-    """Whose batch this is, and how it stands as a whole.
-
-    :param batch: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
-    :param owner: the process that writes.
-    :param generation: ``ti.max_tries``: constant over retries, raised by a user's clear.
-    :param items: how many there are.
-    :param cost: what all of them are estimated to cost, where that is known.
-    :param stopped: why nothing more is submitted in this try, if so.
-    :param blocked_since: since when the quota let no submit pass, in epoch seconds.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    batch: dict[str, str | int]
-    owner: str
-    generation: int
-    items: int
-    cost: float | None = None
-    stopped: str | None = None
-    blocked_since: float | None = None
-
-
 class Journal:
-    """The states of a batch's items, in memory and in storage.
+    """The states of a batch's items, in memory and in storage; the threads of a process share it.
 
     :param folder: where the files lie.
     :param batch: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
+    :param try_number: of the task instance, and …
+    :param task_instance: … its id, which tell this process from one that Airflow gave up.
     """
 
-    def __init__(self, folder: Folder, batch: Mapping[str, str | int]) -> None:
+    def __init__(
+        self, folder: Folder, batch: Mapping[str, str | int], *, try_number: int = 0, task_instance: str = ""
+    ) -> None:
         self._folder = folder
-        self._batch = dict(batch)
-        self._owner = uuid.uuid4().hex
-        self._dirty: set[int] = set()
-        self._rows: list[tuple[Item, dict[str, Any]]] = []
-        self._head: Head | None = None
+        self._claims = Claims(folder, Head(batch=dict(batch), try_number=try_number, task_instance=task_instance))
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._dirty: dict[int, int] = {}
+        #: Ids that came back, and of which it is not certain that the next process finds them.
+        self._landed: dict[str, int] = {}
+        self._writing = threading.Lock()
+        self._written = -1
+        self._failures: list[tuple[int, JournalError]] = []
+        self._left = Left()
+        self._superseded: list[str] = []
+        self._told = Rows(folder, {})
+        self._rows: list[tuple[Item, Row]] = []
         self.items: list[Item] = []
 
     @property
     def head(self) -> Head:
-        """How the batch stands as a whole; there is one once there is a journal."""
-        assert self._head is not None, "begin was called, or take_over found a journal"
-        return self._head
+        """How the batch stands as a whole."""
+        return self._claims.head
+
+    @property
+    def lost(self) -> Mapping[int, str]:
+        """Why the state of some items is lost, by their index."""
+        return self._left.lost
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there are changes that are not written."""
+        return self._written < self._changes
 
     def take_over(self) -> bool:
-        """Read what an earlier process left, and become the one that writes.
+        """Become the process that writes, and read what earlier ones left.
 
         :return: whether there is a journal.
-        :raises FalInvokeError: it cannot be read, which is not the same as that there is none.
+        :raises FalInvokeError: it cannot be read, which is not the same as that there is none, or a later try has it.
         """
         try:
-            head = self._read_head()
-            if head is None:
-                return False
-            if head.batch != self._batch:
-                raise ValueError(f"it is that of {head.batch}")
-            # First, so that a process that was given up but still runs writes no more.
-            self._write_head(head.model_copy(update={"owner": self._owner}))
-            names = [_items_name(number) for number in range(_chunks(head.items))]
-            self.items = [
-                item
-                for name, data in zip(names, self._folder.read_all(names), strict=True)
-                for item in _read_items(name, data)
-            ]
+            self._claims.take()
+            # A process may have died between its claim and the first head that says how many items there are.
+            self._left = read_left(self._folder, None if self.head.generation is None else self.head.items)
+        except TakenOverError:
+            raise
         except Exception as error:  # each storage has errors of its own
             raise FalInvokeError(
                 f"The batch's journal in {self._folder} cannot be read ({error}). Nothing was submitted, because jobs "
                 "that are paid may be recorded there."
             ) from error
-        return True
+        self.items = self._left.items
+        self._told = Rows(self._folder, self._left.rows)
+        self._dirty = dict.fromkeys(self._left.unlike, self._changes)
+        self._superseded = list(self._left.superseded)
+        for why in sorted(set(self._left.lost.values())):
+            log.warning("%s", why)
+        return bool(self.items) or self.head.generation is not None
 
     def begin(self, items: Sequence[Item], *, generation: int, cost: float | None) -> None:
         """Write what a new try starts from.
 
-        :raises FalInvokeError: it cannot be written.
+        :raises FalInvokeError: it cannot be written, or another process has the batch.
         """
-        self._dirty = {
+        changed = {
             number
-            for number in range(_chunks(len(items)))
+            for number in range(chunks(len(items)))
             if self.items[number * CHUNK : (number + 1) * CHUNK] != items[number * CHUNK : (number + 1) * CHUNK]
         }
-        self.items = list(items)
+        with self._lock:
+            self.items = list(items)
+            self._changes += 1
+            kept = {number: change for number, change in self._dirty.items() if number < chunks(len(items))}
+            self._dirty = kept | dict.fromkeys(changed, self._changes)
+        fields = {"generation": generation, "items": len(items), "cost": cost, "stopped": None, "blocked_since": None}
         try:
-            self._write_chunks()
-            self._write_head(
-                Head(batch=self._batch, owner=self._owner, generation=generation, items=len(items), cost=cost)
-            )
-        except Exception as error:  # as above
-            raise FalInvokeError(
-                f"The batch's journal in {self._folder} cannot be written ({error}). Nothing was submitted by this try."
-            ) from error
+            self.commit()
+            self.note(**fields)
+        except TakenOverError:
+            raise
+        except JournalError as error:
+            raise FalInvokeError(f"{error.message} Nothing was submitted by this try.") from error
 
     def note(self, **changes: Any) -> None:
-        """Change fields of the head, and write it."""
+        """Change fields of the head, and write it.
+
+        :raises JournalError: it cannot be written, or another process has the batch.
+        """
         if any(getattr(self.head, name) != value for name, value in changes.items()):
-            self._check_owner()
-            self._write_head(self.head.model_copy(update=changes))
+            self._patiently(lambda: self._note(changes))
 
     def put(self, item: Item) -> None:
-        """Change the state of an item; :meth:`flush` writes it."""
-        self.items[item.index] = item
-        self._dirty.add(item.index // CHUNK)
+        """Change the state of an item; :meth:`commit` writes it. Any thread may."""
+        with self._lock:
+            self._changes += 1
+            if item.phase is Phase.SUBMITTED and item.request_id != self.items[item.index].request_id:
+                self._landed[str(item.request_id)] = self._changes
+            self.items[item.index] = item
+            self._dirty[item.index // CHUNK] = self._changes
 
-    def tell(self, item: Item, row: dict[str, Any]) -> None:
+    def tell(self, item: Item, row: Row) -> None:
         """Change the state of an item that ended, once what is told of it is written: soon, or by :meth:`close`."""
         self._rows.append((item, row))
         if len(self._rows) >= ROWS_AT_ONCE:
             self._flush_rows()
 
-    def flush(self) -> None:
-        """Write the states that changed.
+    def commit(self, *, patient: bool = True) -> None:
+        """Write the states that changed so far. Any thread may; what several changed goes in one write.
 
-        :raises FalInvokeError: they cannot be written, or another process writes this journal now.
+        :param patient: whether a storage that fails is tried again for a minute.
+        :raises JournalError: they cannot be written, or another process has the batch. It names the jobs that may be
+            missing in the journal.
         """
-        if not self._dirty:
-            return
-        self._check_owner()
-        try:
-            self._write_chunks()
-        except Exception as error:  # as above
-            unsaved = [
-                item.request_id
-                for number in self._dirty
-                for item in self.items[number * CHUNK : (number + 1) * CHUNK]
-                if item.phase is Phase.SUBMITTED
-            ]
-            raise FalInvokeError(
-                f"The batch's journal in {self._folder} cannot be written ({error}), so nothing more is submitted. "
-                f"Jobs that may be missing in it, which go on and are paid: {', '.join(map(str, unsaved[:_SHOWN]))}."
-            ) from error
+        with self._lock:
+            wanted, failures = self._changes, len(self._failures)
+        with self._writing:
+            if self._written >= wanted:
+                return
+            if patient and any(upto >= wanted for upto, _ in self._failures[failures:]):
+                raise self._failures[-1][1]  # another thread has tried this for a minute just now
+            upto = self._changes
+            try:
+                self._patiently(self._write, pauses=PAUSES if patient else ())
+            except JournalError as error:
+                self._failures.append((upto, error))
+                raise
 
     def close(self) -> None:
-        """Write everything that is not yet written."""
+        """Write everything that is not yet written, and remove what it supersedes."""
+        self.commit()
         self._flush_rows()
-        self.flush()
+        self._folder.remove_all(self._superseded)
+        self._superseded.clear()
 
-    def rows(self) -> Iterator[tuple[Item, dict[str, Any] | None]]:
-        """Yield each item, in order, with what was told of it, if anything was."""
+    def catch_up(self) -> bool:
+        """Read what earlier processes have learnt of their submits since; return whether there is anything new."""
+        before = self._changes
+        for number, names in self._left.open.items():
+            self._left.open[number] = [name for name in names if self._may_tell_more(name, number)]
+        return self._changes > before
+
+    def _may_tell_more(self, name: str, number: int) -> bool:
+        try:
+            copy = read_items(self._folder.read(name) or b"", number)
+        except Exception as error:  # each storage has errors of its own, and the next process looks again
+            log.warning("%s of the batch's journal in %s cannot be read (%s)", name, self._folder, error)
+            return True
+        copy = [item for item in copy if item.index < len(self.items)]
+        for older in copy:
+            if (item := settled(older, self.items[older.index])) is not self.items[older.index]:
+                phase = item.phase.value
+                log.info("Item %d, whose submit was in doubt, is %s by the process that made it", item.index, phase)
+                self.put(item)
+        return any(may_settle(item, self.items[item.index]) for item in copy)
+
+    def rows(self) -> Iterator[tuple[Item, Row | None]]:
+        """Yield each item, in order, with what was told of it as it is now, if anything was."""
         for start in range(0, len(self.items), CHUNK):
-            told = self._read_rows(start // CHUNK)
+            told = self._told.read(start // CHUNK, self.items)
             for item in self.items[start : start + CHUNK]:
                 yield item, told.get(item.index)
+
+    def _write(self) -> None:
+        with self._lock:
+            upto, dirty = self._changes, dict(self._dirty)
+            states = {number: self.items[number * CHUNK : (number + 1) * CHUNK] for number in dirty}
+        for number, items in sorted(states.items()):
+            self._folder.write(items_name(number, self._claims.claim), write_items(items), _JSON)
+            with self._lock:
+                if self._dirty.get(number) == dirty[number]:
+                    del self._dirty[number]
+            if newest := self._left.newest.pop(number, None):
+                self._superseded.append(newest)
+        self._claims.check()
+        with self._lock:
+            self._landed = {job: change for job, change in self._landed.items() if change > upto}
+        self._written = upto
+
+    def _note(self, changes: Mapping[str, Any]) -> None:
+        self._claims.note(**changes)
+        self._claims.check()
 
     def _flush_rows(self) -> None:
         if not self._rows:
             return
-        self._check_owner()
-        for number in {item.index // CHUNK for item, _ in self._rows}:
-            told = self._read_rows(number)
-            told |= {item.index: row for item, row in self._rows if item.index // CHUNK == number}
-            lines = [json.dumps(told[index]) for index in sorted(told)]
-            self._folder.write(_rows_name(number), "".join(f"{line}\n" for line in lines).encode(), JSON_LINES)
+        self.commit()  # what is told can be had again, a request_id cannot
+        told = {item.index: row for item, row in self._rows}
+        for number in sorted({index // CHUNK for index in told}):
+            new = {index: row for index, row in told.items() if index // CHUNK == number}
+            self._patiently(partial(self._write_rows, number, new))
         for item, _ in self._rows:
             self.put(item)
         self._rows.clear()
-        self.flush()
+        self.commit()
 
-    def _read_rows(self, number: int) -> dict[int, dict[str, Any]]:
-        data = self._folder.read(_rows_name(number)) or b""
-        try:
-            return {row["index"]: row for row in map(json.loads, data.splitlines())}
-        except (ValueError, TypeError, KeyError) as error:
-            raise FalInvokeError(
-                f"{_rows_name(number)} of the batch's journal in {self._folder} is damaged and cannot be read "
-                f"({error!r}). Nothing was submitted again. Without the file, the manifest has of these items their "
-                "request_ids, and not their files."
-            ) from error
+    def _write_rows(self, number: int, new: Mapping[int, Row]) -> None:
+        self._superseded += self._told.write(rows_name(number, self._claims.claim), new, self.items)
 
-    def _check_owner(self) -> None:
-        head = self._read_head()
-        if head is None or head.owner != self._owner:
-            raise FalInvokeError(
-                f"Another process has taken over this batch (see {self._folder}), so this one submits nothing more."
-            )
+    def _patiently(self, act: Callable[[], None], pauses: Sequence[float] | None = None) -> None:
+        """Do something with the storage, again and again for a minute where it fails."""
+        for pause in (*(PAUSES if pauses is None else pauses), None):
+            try:
+                return act()
+            except TakenOverError as error:
+                raise TakenOverError(error.message + self._unsaved()) from None
+            except Exception as error:  # each storage has errors of its own
+                if pause is None:
+                    raise JournalError(
+                        f"The batch's journal in {self._folder} cannot be written ({error}), so nothing more is "
+                        f"submitted.{self._unsaved()}"
+                    ) from error
+                log.warning(
+                    "The batch's journal in %s cannot be written (%s); tried again in %.0f s.%s",
+                    self._folder,
+                    error,
+                    pause,
+                    self._unsaved(),
+                )
+                sleep(pause)
+        return None
 
-    def _read_head(self) -> Head | None:
-        data = self._folder.read(_HEAD)
-        return None if data is None else Head.model_validate_json(data)
-
-    def _write_head(self, head: Head) -> None:
-        self._folder.write(_HEAD, head.model_dump_json().encode(), _JSON)
-        self._head = head
-
-    def _write_chunks(self) -> None:
-        for number in sorted(self._dirty):
-            chunk = self.items[number * CHUNK : (number + 1) * CHUNK]
-            self._folder.write(_items_name(number), json.dumps([_plain(item) for item in chunk]).encode(), _JSON)
-            self._dirty.discard(number)
-
-
-def _chunks(items: int) -> int:
-    return -(-items // CHUNK)
-
-
-def _items_name(number: int) -> str:
-    return f"items-{number:04}.json"
-
-
-def _rows_name(number: int) -> str:
-    return f"rows-{number:04}.jsonl"
-
-
-def _plain(item: Item) -> dict[str, Any]:
-    plain = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
-    times = {name: round(getattr(item, name), 3) for name in ("submitted_at", "deadline", "ended_at")}
-    return {name: value for name, value in plain.items() if value is not None} | {
-        name: time for name, time in times.items() if time
-    }
-
-
-def _read_items(name: str, data: bytes | None) -> Iterable[Item]:
-    if data is None:
-        raise ValueError(f"{name} is missing")
-    chunk = json.loads(data)
-    if not isinstance(chunk, list):
-        raise ValueError(f"{name} holds no list")
-    for plain in chunk:
-        asked = Asked(plain.pop("fingerprint"), plain.pop("model_id"), plain.pop("cost", None))
-        yield Item(asked=asked, **plain | {"phase": Phase(plain["phase"])})
+    def _unsaved(self) -> str:
+        with self._lock:
+            landed = list(self._landed)
+        if not landed:
+            return ""
+        more = f" and {len(landed) - _SHOWN} more" if len(landed) > _SHOWN else ""
+        return f" Jobs that may be missing in it, which go on and are paid: {', '.join(landed[:_SHOWN])}{more}."

@@ -73,18 +73,22 @@ class Item:
     :param index: its place among the inputs, from 0.
     :param asked: what it was asked for.
     :param request_id: its job, once that is known.
+    :param intended_at: when its last submit was about to be sent; tells one submit from another.
     :param submitted_at: when its job was submitted.
     :param deadline: when to give its job up.
     :param ended_at: when its end was noted.
+    :param reported_at: when a try told, as it ended, that its submit may have been paid.
     """
 
     index: int
     asked: Asked
     phase: Phase = Phase.WAITING
     request_id: str | None = None
+    intended_at: float = 0.0
     submitted_at: float = 0.0
     deadline: float = 0.0
     ended_at: float = 0.0
+    reported_at: float = 0.0
 
     def with_(self, phase: Phase, **changes: Any) -> Item:
         """Return the item in another phase."""
@@ -102,8 +106,11 @@ def take_up(old: Item, asked: Asked, *, cleared: bool, policy: AmbiguousPolicy, 
     """
     fresh = Item(old.index, asked)
     if old.phase in (Phase.INTENT, Phase.AMBIGUOUS):
+        # A clear says "pay again" only to who was told that it may have been paid.
+        if policy == "retry" or (cleared and old.reported_at):
+            return fresh
         # Whatever this try asks for: a template may render to something else at each try, and pay each time.
-        return fresh if cleared or policy == "retry" else old.with_(Phase.AMBIGUOUS)
+        return old.with_(Phase.AMBIGUOUS, asked=old.asked if old.asked.fingerprint else asked)
     if old.asked.fingerprint != asked.fingerprint:
         return fresh
     if old.phase is Phase.DONE or (old.phase is Phase.REFUSED and not cleared):

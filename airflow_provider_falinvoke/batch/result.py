@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from airflow_provider_falinvoke.batch.journal import JSON_LINES, Journal
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase
 from airflow_provider_falinvoke.batch.plan import Tally
+from airflow_provider_falinvoke.batch.rows import JSON_LINES
 from airflow_provider_falinvoke.batch.storage import Folder
 
 MANIFEST = "manifest.jsonl"
@@ -41,7 +43,7 @@ def write_manifest(journal: Journal, folder: Folder, prompts: Iterable[str | Non
             size += sum(file.get("size") or 0 for file in row["files"])
             seconds += row.get("seconds") or 0.0
     tally = Tally.of(journal.items)
-    return {
+    summary = {
         "items": tally.items,
         "done": tally.done,
         "failed": tally.trouble,
@@ -56,6 +58,7 @@ def write_manifest(journal: Journal, folder: Folder, prompts: Iterable[str | Non
         "failed_items": [item.index for item in journal.items if item.phase in TROUBLE][:SHOWN],
         "ambiguous_items": [item.index for item in journal.items if item.phase is Phase.AMBIGUOUS][:SHOWN],
     }
+    return for_airflow(summary)
 
 
 def manifest_rows(journal: Journal) -> Iterator[dict[str, Any]]:
@@ -82,7 +85,6 @@ def row_of(item: Item, result: dict[str, Any], error: str | None = None) -> dict
 
 
 def _current(item: Item, told: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what was told of an item, unless something else became of it since."""
-    if told is not None and (told["state"], told["request_id"]) == (item.phase.value, item.request_id):
+    if told is not None:
         return told
     return row_of(item, {}, {Phase.AMBIGUOUS: _LEFT_BEHIND, Phase.DONE: _LOST}.get(item.phase))

@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from airflow_provider_falinvoke.exceptions import FalInvokeMediaError
 from airflow_provider_falinvoke.media.store import Folder as MediaFolder
 
-_READS_AT_ONCE = 16
+#: Files that are read, or removed, side by side.
+_AT_ONCE = 16
 _BLOCK = 1 << 20
 
 
@@ -36,8 +37,18 @@ class Folder(MediaFolder):
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of several files, read side by side."""
-        with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
             return list(threads.map(self.read, names))
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Remove files that nothing needs any more, side by side; one that cannot be removed does no harm."""
+        if names:
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                list(threads.map(self._removed, names))
+
+    def _removed(self, name: str) -> None:
+        with suppress(Exception):  # each storage has errors of its own, for a file that is gone too
+            self.remove(name)
 
     @contextmanager
     def writing(self, name: str, content_type: str) -> Iterator[IO[bytes]]:

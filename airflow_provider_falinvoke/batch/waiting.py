@@ -18,18 +18,21 @@ from typing import NamedTuple
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
-from airflow_provider_falinvoke.api.account import account_of
+from airflow_provider_falinvoke.api.account import Account, account_of
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
 from airflow_provider_falinvoke.api.pacing import backoff
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
 from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
     FalInvokeConfigError,
     FalInvokeError,
+    FalInvokeUnreachableError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 
@@ -42,6 +45,10 @@ LOOKS_AT_ONCE = 16
 MAX_CARRIED_BYTES = 56_000
 #: … and of one of them so many; a larger one is fetched again by the worker.
 MAX_INVOCATION_BYTES = 8_000
+#: A connection that cannot be read (a secrets backend that fails) is asked for so long, in seconds.
+CONNECTION_PATIENCE = 60.0
+#: What one job meets, all others will meet.
+_FOR_ALL = (FalInvokeAuthError, FalInvokeConfigError)
 #: How long answers that are on their way are waited for once enough jobs ended.
 _LAST_ANSWERS = 5.0
 
@@ -88,16 +95,22 @@ class Waited:
     error: FalInvokeError | None = None
 
 
-def first_look(job: Job, soonest: float, schedule: PollSchedule, known: Sequence[float]) -> float:
+def first_look(job: Job, soonest: float, schedule: PollSchedule, account: Account, model_id: str | None) -> float:
     """Return when to look at a job first, in epoch seconds.
 
     :param soonest: the earliest time that makes sense.
-    :param known: how long jobs like it took, the shortest first.
+    :param account: what is known of the account: whether its requests are scarce, how long jobs like this one took.
+    :param model_id: the job's model, if it is known.
     """
-    age = soonest - job.submitted_at
+    if job.look_at:
+        return max(job.look_at, soonest)
+    again = account.look_at(schedule, model_id, job.submitted_at, soonest)
+    if account.gate.is_scarce(soonest):
+        return again
     # One that most likely ended by now is looked at, others when that is worth a request.
-    longer = known and known[-min(TAIL, len(known))] > age
-    return max(job.look_at, soonest + (schedule.pause(age, known=known) if longer and not job.look_at else 0.0))
+    known = account.durations.of(model_id)
+    longer = known and known[-min(TAIL, len(known))] > soonest - job.submitted_at
+    return again if longer else soonest
 
 
 def judged(
@@ -108,14 +121,16 @@ def judged(
     now: float,
     schedule: PollSchedule,
     failures: int,
-    known: Sequence[float] = (),
+    account: Account,
+    model_id: str | None = None,
 ) -> Ended | Job:
     """Return what an answer means for a job: its end, or when to look again.
 
     :param answer: what the API said, or why it said nothing.
     :param asked_at: when it was asked.
     :param failures: unusable answers in a row, this one included, whichever the job.
-    :param known: how long jobs like it took, the shortest first.
+    :param account: what is known of the account.
+    :param model_id: the job's model, where the answer does not tell.
     """
     age = now - job.submitted_at
     if isinstance(answer, FalInvokeError):
@@ -123,7 +138,7 @@ def judged(
             return Ended(job.request_id, error=answer)
         if asked_at >= job.deadline:
             return Ended(job.request_id, error=timed_out(job.request_id, f"its state could not be read ({answer})"))
-        pause = max(backoff(failures), schedule.pause(age))
+        look_at = now + max(backoff(failures), schedule.pause(age))
     elif answer.status.ended:
         return Ended(job.request_id, answer)
     elif asked_at >= job.deadline:
@@ -133,8 +148,8 @@ def judged(
             error=timed_out(job.request_id, f"it was still {state} {age:.0f} s after the submit"),
         )
     else:
-        pause = schedule.pause(age, known=known)
-    return job._replace(look_at=min(now + pause, max(now, job.deadline)))
+        look_at = account.look_at(schedule, answer.model_id or model_id, job.submitted_at, now)
+    return job._replace(look_at=min(look_at, max(now, job.deadline)))
 
 
 class Wait:
@@ -165,16 +180,17 @@ class Wait:
         # Else a wait that ends as soon as it may would never look at its jobs.
         self._until = max(until, not_before + _LAST_ANSWERS) if jobs else until
         self._awaited = len(jobs)
-        self._durations = account_of(hook.fal_conn_id).durations
+        self._account, self._model_id = account_of(hook.fal_conn_id), model_id
         # A look before the wait may end would be a request for nothing.
-        soonest, known = max(not_before, time.time()), self._durations.of(model_id)
-        self._due = [(first_look(job, soonest, schedule, known), job) for job in jobs]
+        soonest = max(not_before, time.time())
+        self._due = [(first_look(job, soonest, schedule, self._account, model_id), job) for job in jobs]
         heapq.heapify(self._due)
         self._looks: dict[asyncio.Task[Invocation], tuple[Job, float]] = {}
         self._waited = Waited()
         self._first_ended_at = 0.0
         self._bytes = 0
         self._failures = 0
+        self._unreadable_since = math.inf
 
     async def run(self) -> Waited:
         """Wait until enough jobs ended, and return what came of it."""
@@ -230,25 +246,41 @@ class Wait:
         now = time.time()
         answer: Invocation | FalInvokeError
         try:
-            answer, self._failures = look.result(), 0
+            answer, self._failures, self._unreadable_since = look.result(), 0, math.inf
         except AirflowException as error:
-            answer = FalInvokeConfigError(f"The connection cannot be read ({error}).")
+            self._unreadable_since = min(self._unreadable_since, now)
+            answer = FalInvokeUnreachableError(
+                f"The connection {self._hook.fal_conn_id!r} cannot be read ({error}). The jobs of the batch go on, and "
+                "are paid; a retry takes them up."
+            )
         except FalInvokeError as error:
-            answer, self._failures = error, self._failures + 1
+            answer = error
+        if isinstance(answer, FalInvokeError):
+            self._failures += 1
             if self._failures == 1:
-                await asyncio.to_thread(log.warning, "The job %s could not be looked at: %s", job.request_id, error)
-        if isinstance(answer, (FalInvokeAuthError, FalInvokeConfigError)):
+                await in_thread(log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer)
+        lost = now >= self._unreadable_since + CONNECTION_PATIENCE
+        if isinstance(answer, FalInvokeError) and (lost or isinstance(answer, _FOR_ALL)):
             self._waited.error = answer
             heapq.heappush(self._due, (job.look_at, job))
             return
-        judgement = judged(job, answer, asked_at=asked_at, now=now, schedule=self._schedule, failures=self._failures)
+        judgement = judged(
+            job,
+            answer,
+            asked_at=asked_at,
+            now=now,
+            schedule=self._schedule,
+            failures=self._failures,
+            account=self._account,
+            model_id=self._model_id,
+        )
         if isinstance(judgement, Job):
             heapq.heappush(self._due, (judgement.look_at, judgement))
             return
         if judgement.invocation is not None and judgement.invocation.status is InvocationStatus.COMPLETED:
             metrics.waited(now - job.submitted_at, judgement.invocation.model_id)
             if judgement.invocation.seconds is not None:
-                self._durations.add(judgement.invocation.model_id, judgement.invocation.seconds)
+                self._account.durations.add(judgement.invocation.model_id, judgement.invocation.seconds)
         self._first_ended_at = self._first_ended_at or now
         self._waited.ended.append(self._within_the_event(judgement))
 

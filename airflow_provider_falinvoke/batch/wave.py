@@ -6,14 +6,17 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowSkipException
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.protocol import completed
+from airflow_provider_falinvoke.batch.claims import JournalError
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import TROUBLE, Item, Phase, phase_after
@@ -52,8 +55,45 @@ _SHOWN = 20
 _Requests: TypeAlias = "Iterator[tuple[int, Checked | FalInvokeInputError]]"
 
 
+class _StoppedError(Exception):
+    """The wave was told to submit nothing more, so a POST that was about to go out did not."""
+
+
+class _Intent:
+    """What the journal says of an item's submit: an intent, while a POST of it may be accepted; see ``SubmitRecord``.
+
+    :param stopped: whether nothing more is to be submitted.
+    """
+
+    def __init__(self, journal: Journal, index: int, stopped: Callable[[], bool]) -> None:
+        self._journal = journal
+        self._index = index
+        self._stopped = stopped
+
+    def intend(self) -> None:
+        """Write the intent, then make sure that the batch is still this process's."""
+        if self._stopped():
+            raise _StoppedError
+        # To a thousandth, as it is written: it tells this submit from others.
+        self._change(Phase.INTENT, intended_at=round(time.time(), 3))
+        try:
+            self._journal.commit()
+        except JournalError:
+            self.withdraw()
+            raise
+
+    def withdraw(self) -> None:
+        """Write that the submit came to nothing; with the next write, where the storage does not take it now."""
+        self._change(Phase.WAITING)
+        with suppress(JournalError):
+            self._journal.commit(patient=False)
+
+    def _change(self, phase: Phase, **changes: float) -> None:
+        self._journal.put(self._journal.items[self._index].with_(phase, **changes))
+
+
 class Wave:
-    """One wave. The journal is written by the thread that calls :meth:`run` alone; POSTs and downloads have others.
+    """One wave: POSTs and downloads have threads of their own, the one that calls :meth:`run` notes what ended.
 
     :param saving: where and how the files are kept.
     :param timeout: how long a job may take, in seconds.
@@ -89,6 +129,7 @@ class Wave:
         self._to_save: deque[tuple[int, Ended]] = deque()
         self._posts: dict[Future[Invocation], int] = {}
         self._saves: dict[Future[dict[str, Any]], int] = {}
+        self._write: Future[None] | None = None
         self._refused_in_a_row = 0
         self._unsaved_in_a_row = 0
         self._troubles = 0
@@ -108,9 +149,10 @@ class Wave:
         with (
             ThreadPoolExecutor(POSTS_AT_ONCE, "falinvoke-post") as posts,
             ThreadPoolExecutor(SAVES_AT_ONCE, "falinvoke-save") as saves,
+            ThreadPoolExecutor(1, "falinvoke-journal") as writes,
         ):
             try:
-                while self._turn(requests, posts, saves):
+                while self._turn(requests, posts, saves, writes):
                     pass
             except BaseException as error:
                 # What is in the air may be paid: its request_ids are worth more than a quick end.
@@ -131,97 +173,94 @@ class Wave:
 
     @property
     def _air(self) -> list[Future[Any]]:
-        return [*self._posts, *self._saves]
+        return [*self._posts, *self._saves, *([self._write] if self._write is not None else [])]
 
-    def _turn(self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor) -> bool:
+    def _turn(
+        self, requests: _Requests, posts: ThreadPoolExecutor, saves: ThreadPoolExecutor, writes: ThreadPoolExecutor
+    ) -> bool:
         """Start what there is room for, and note what ended; return whether there is more to do."""
-        self._submit(self._stage(requests), posts)
+        self._submit(requests, posts)
         while self._to_save and len(self._saves) < SAVES_AT_ONCE:
             index, one = self._to_save.popleft()
             self._saves[saves.submit(self._bring_home, one)] = index
+        if self._write is None and self._journal.is_dirty:
+            # The request_ids that came back; the next POSTs need not wait for that.
+            self._write = writes.submit(self._journal.commit)
         if not self._air:
             return False
         self._note(*wait(self._air, return_when=FIRST_COMPLETED).done)
         return True
 
-    def _stage(self, requests: _Requests) -> list[tuple[int, InvokeRequest]]:
-        staged: list[tuple[int, InvokeRequest]] = []
+    def _submit(self, requests: _Requests, posts: ThreadPoolExecutor) -> None:
         self.cut = self.cut or time.time() >= self._began + LONGEST_WAVE
-        while self._submits and len(self._posts) + len(staged) < POSTS_AT_ONCE:
+        while self._submits and len(self._posts) < POSTS_AT_ONCE:
             index, checked = next(requests, (None, None))
             if index is None:
-                break
-            item, now = self._journal.items[index], time.time()
-            if isinstance(checked, Checked) and checked.fingerprint == item.asked.fingerprint:
-                self._journal.put(item.with_(Phase.INTENT, submitted_at=now))
-                staged.append((index, checked.request))
+                return
+            if isinstance(checked, Checked) and checked.fingerprint == self._journal.items[index].asked.fingerprint:
+                self._posts[posts.submit(self._post, index, checked.request)] = index
             else:
                 error = checked if isinstance(checked, FalInvokeInputError) else None
                 self._failed(index, error or FalInvokeInputError("The input changed while the batch ran."))
-        return staged
 
-    def _submit(self, staged: list[tuple[int, InvokeRequest]], posts: ThreadPoolExecutor) -> None:
-        try:
-            # One write holds the request_ids that came back and the intents of what goes out next.
-            self._journal.flush()
-        except BaseException:
-            for index, _ in staged:
-                self._journal.put(self._journal.items[index].with_(Phase.WAITING, submitted_at=0.0))
-            raise
+    def _post(self, index: int, request: InvokeRequest) -> Invocation:
+        """Submit an item, in a thread, and keep its request_id whatever the other threads meet."""
+        intent = _Intent(self._journal, index, lambda: bool(self._asked_to_stop or self.stopped or self._fatal))
         patience = min(SUBMIT_PATIENCE, self._hook.endpoint.extra.submit_patience)
-        for index, request in staged:
-            self._posts[posts.submit(self._hook.submit_request, request, patience=patience)] = index
+        invocation = self._hook.submit_request(request, patience=patience, record=intent)
+        if invocation.request_id is not None:
+            now = time.time()
+            item = self._journal.items[index].with_(Phase.SUBMITTED, request_id=invocation.request_id)
+            self._journal.put(replace(item, submitted_at=now, deadline=now + self._timeout))
+        return invocation
 
     def _note(self, *done: Future[Any]) -> None:
         for future in done:
             if future in self._posts:
                 self._posted(self._posts.pop(future), future)
+            elif future is self._write:
+                self._write = None
+                future.result()
             else:
                 self._saved(self._saves.pop(future), future)
 
     def _land(self, error: BaseException) -> None:
+        """Keep what is in the air, and have whatever ends the process name the jobs that the journal may not have."""
         try:
-            self._note(*wait(self._air).done)
+            wait(self._air)
+            self._journal.commit()
+            self._note(*self._posts, *self._saves)
             self._journal.close()
-        except FalInvokeError as unwritten:  # it names more jobs than an earlier one of its kind
+        except FalInvokeError as unwritten:
             log.error("%s", unwritten)
             if isinstance(error, FalInvokeError):
                 raise unwritten from error
 
     def _posted(self, index: int, post: Future[Invocation]) -> None:
-        item, now = self._journal.items[index], time.time()
         try:
             invocation = post.result()
+        except _StoppedError:
+            pass
         except FalInvokeAmbiguousSubmitError as error:
             self._failed(index, error)
-        except (FalInvokeAuthError, FalInvokeConfigError) as error:
+        except (FalInvokeAuthError, FalInvokeConfigError, JournalError) as error:
             self._fatal = error
-            self._journal.put(item.with_(Phase.WAITING, submitted_at=0.0))
         except (FalInvokeRateLimitError, FalInvokeUnreachableError) as error:
             self.blocked = error
-            self._journal.put(item.with_(Phase.WAITING, submitted_at=0.0))
         except FalInvokeError as error:
             self._failed(index, error)
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= STREAK:
                 self.stopped = f"{STREAK} submits in a row were refused, the last one so: {error}"
-        except Exception as error:  # nobody knows whether it was sent
-            self._failed(index, FalInvokeAmbiguousSubmitError(f"The submit ended with {error!r}; it may be paid."))
+        except Exception as error:
             self._fatal = error
+            if self._journal.items[index].phase is Phase.INTENT:  # nobody knows whether it was sent
+                self._failed(index, FalInvokeAmbiguousSubmitError(f"The submit ended with {error!r}; it may be paid."))
         else:
             self.accepted += 1
             self._refused_in_a_row = 0
-            ended = Ended(invocation.request_id or "", invocation)
-            if invocation.request_id is not None:
-                submitted = item.with_(
-                    Phase.SUBMITTED,
-                    request_id=invocation.request_id,
-                    submitted_at=now,
-                    deadline=now + self._timeout,
-                )
-                self._journal.put(submitted)
             if invocation.status.ended:
-                self._not_awaited(index, ended)
+                self._not_awaited(index, Ended(invocation.request_id or "", invocation))
 
     def _not_awaited(self, index: int, ended: Ended) -> None:
         if ended.error is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 
+from airflow_provider_falinvoke.batch.copies import UNSETTLED
 from airflow_provider_falinvoke.batch.phases import PAID, TROUBLE, Item, Phase
 from airflow_provider_falinvoke.batch.plan import Progress, Tally
 
@@ -23,19 +25,39 @@ def say_what_changed(left: Mapping[int, Item], items: Sequence[Item]) -> None:
     tally = Tally.of(items)
     log.info("Taking up an earlier try: %d of %d done, %d in flight", tally.done, tally.items, tally.in_flight)
     now = {item.index: item for item in items}
-    doubtful: list[str] = []
-    abandoned: list[str] = []
-    for index, old in left.items():
-        new = now.get(index)
-        if old.phase not in PAID or (new is not None and new.phase is not Phase.WAITING):
-            continue
-        (abandoned if old.request_id else doubtful).append(str(old.request_id or index))
-    if doubtful:
-        log.warning("Submitted again, though an earlier submit of theirs may have been paid: items %s", _some(doubtful))
+    say_what_is_doubtful(left, items)
+    abandoned = [
+        old.request_id
+        for index, old in left.items()
+        if old.request_id and old.phase in PAID and (index not in now or now[index].phase is Phase.WAITING)
+    ]
     if abandoned:
         log.warning(
             "The inputs changed since these were submitted: they go on and are paid, and nobody waits for them: %s",
             _some(abandoned),
+        )
+
+
+def say_what_is_doubtful(left: Mapping[int, Item], items: Sequence[Item]) -> None:
+    """Say in the log what becomes of items whose submits may have been paid, though no request_id is known."""
+    now = {item.index: item for item in items}
+    again: list[str] = []
+    kept: list[str] = []
+    for index, old in left.items():
+        if old.phase not in UNSETTLED:
+            continue
+        new = now.get(index)
+        if new is None or new.phase is Phase.WAITING:
+            again.append(f"{index} ({_time(old.intended_at or old.submitted_at)})")
+        elif old.phase is Phase.INTENT:
+            kept.append(f"{index} ({_time(old.intended_at or old.submitted_at)})")
+    if again:
+        log.warning("Submitted again, though an earlier submit of theirs may have been paid: items %s", _some(again))
+    if kept:
+        log.warning(
+            "An earlier process ended while it submitted these, so they may be running and paid, and no request_id is "
+            "known to fetch them by; they are not submitted again: items %s",
+            _some(kept),
         )
 
 
@@ -63,6 +85,10 @@ def not_home(tally: Tally, items: Sequence[Item], *, stopped: str | None, manife
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if at else "no time is known"
 
 
 def _duration(seconds: float) -> str:

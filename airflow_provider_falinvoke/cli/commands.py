@@ -21,6 +21,7 @@ from airflow_provider_falinvoke.cli.ending import (
     code_of,
     command,
     how_to_collect,
+    save_files,
 )
 from airflow_provider_falinvoke.cli.folder import folder_of
 from airflow_provider_falinvoke.cli.printing import print_document, print_rows
@@ -81,7 +82,7 @@ def _bring_home(request_id: str, folder: str, deadline: float, args: Namespace) 
                 invocation = hook.wait(
                     request_id, submitted_at=created_at, deadline=deadline, first_look_at=time.time() + 1
                 )
-        return 0, {**row, "files": [saved.path for saved in hook.save_media(invocation, folder)]}
+        return 0, {**row, "files": save_files(hook, invocation, folder)}
     except FalInvokeError as error:
         say(f"{error}\n{advice_of(error, args.conn_id, args.to)}".rstrip())
         return code_of(error), {**row, "outcome": OUTCOMES[code_of(error)], "error": str(error)}

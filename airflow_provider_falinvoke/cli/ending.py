@@ -14,6 +14,7 @@ from typing import NoReturn
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeError,
@@ -22,6 +23,8 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeNotFoundError,
     FalInvokeTimeoutError,
 )
+from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.media import Saving, contents_of
 
 FAILED = 1
 USAGE = 2
@@ -65,6 +68,14 @@ def advice_of(error: Exception, conn_id: str, folder: str | None = None) -> str:
     if not request_id or isinstance(error, (FalInvokeJobFailedError, FalInvokeNotFoundError, FalInvokeInputError)):
         return ""
     return f"To collect it: {how_to_collect(conn_id, [request_id], folder)}"
+
+
+def save_files(hook: FalInvokeHook, invocation: Invocation, folder: str) -> list[str]:
+    """Save a job's files, and return their paths; say what of its output is left out."""
+    paths = [saved.path for saved in hook.save_media(invocation, folder)]
+    for one in Saving(folder).choose(contents_of(invocation.output)).left_out:
+        say(f"{invocation.request_id}: not saved: {one}")
+    return paths
 
 
 def command(function: Callable[[Namespace], None]) -> Callable[[Namespace], None]:

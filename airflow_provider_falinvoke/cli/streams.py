@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from airflow_provider_falinvoke.api.printable import visible
 
-def say(text: str, end: str = "\n") -> None:
-    """Write to the user; stdout is for the result alone."""
+
+def say(text: str, *, start: str = "", end: str = "\n") -> None:
+    """Write to the user; stdout is for the result alone. Nothing foreign in the text acts on the terminal."""
     with writing_to(sys.stderr):
-        sys.stderr.write(text + end)
+        sys.stderr.write(start + visible(text) + end)
 
 
 @contextmanager

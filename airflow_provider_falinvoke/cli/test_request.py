@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_falinvoke.api.drivers import preview
+from airflow_provider_falinvoke.api.clients import preview
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import INVOKE_PATH, Send
 from airflow_provider_falinvoke.api.pricing import estimate
@@ -21,6 +21,7 @@ from airflow_provider_falinvoke.cli.ending import (
     EndError,
     command,
     how_to_collect,
+    save_files,
 )
 from airflow_provider_falinvoke.cli.folder import folder_of
 from airflow_provider_falinvoke.cli.printing import print_document
@@ -45,14 +46,15 @@ def test_request(args: Namespace) -> None:
         try:
             with watch:
                 invocation = hook.submit_request(request)
+            watch.request_id = invocation.request_id
             say(f"Submitted as {invocation.request_id or 'a job that was done at once, without a request_id'}.")
             with watch:
                 invocation = _ended(invocation, hook, args.timeout)
         finally:
             if watch.document is not None:
                 print_document(watch.document, args.output)
-        for saved in hook.save_media(invocation, folder) if folder else ():
-            say(f"Saved {saved.path}")
+        for path in save_files(hook, invocation, folder) if folder else ():
+            say(f"Saved {path}")
     except KeyboardInterrupt:
         raise EndError(INTERRUPTED, _left_behind(watch, args)) from None
 
@@ -91,7 +93,7 @@ def _request_of_file(name: str) -> InvokeRequest:
     unknown = given.keys() - {"model_id", "input", "tags"}
     if unknown:
         raise EndError(USAGE, f"--file {name}: a request has no field {', '.join(sorted(unknown))}.")
-    return InvokeRequest.build(given.get("model_id"), given.get("input"), given.get("tags"))
+    return InvokeRequest.read({"model_id": None, "input": None, **given})
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,8 @@ from airflow_provider_falinvoke.api.outcomes import (
     is_success,
     words,
 )
+from airflow_provider_falinvoke.api.printable import printable
+from airflow_provider_falinvoke.api.reading import document_in
 from airflow_provider_falinvoke.api.replies import read_invocation
 from airflow_provider_falinvoke.cli.streams import say
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -54,7 +55,7 @@ class Watch:
         self.reply: Reply | None = None
         self.request_id: str | None = None
         self.sending = False
-        self._about = f"{about}: " if about else ""
+        self._about = f"{printable(about)}: " if about else ""
         self._quiet = quiet
         self._since = 0.0
         self._told = ""
@@ -74,29 +75,26 @@ class Watch:
         if isinstance(event, Reply):
             self.reply = event
             self._since = self._since or event.at
-            invocation = read_invocation(event.body) if is_success(event) else None
+            invocation = read_invocation(event.body, key=event.key) if is_success(event) else None
             if invocation is None:
                 self._tell(words(event), event.at)
             else:
-                self.request_id = invocation.request_id or self.request_id
+                self.request_id = self.request_id or invocation.request_id
                 self._tell(invocation.raw_status or invocation.status.value, event.at)
         elif isinstance(event, Failure):
             self._tell(words(event), event.at)
 
     @property
     def document(self) -> Any:
-        """The last reply's JSON as it came, or None where it was none."""
-        try:
-            return json.loads(self.reply.body) if self.reply is not None else None
-        except ValueError:
-            return None
+        """The last reply's JSON as it was read, or None where it was none."""
+        return document_in(self.reply.body, self.reply.key) if self.reply is not None else None
 
     def _tell(self, state: str, at: float) -> None:
         if self._quiet:
             return
         line = self._about + (f"{state}, {at - self._since:.0f} s" if self._since else state)
         if sys.stderr.isatty():
-            say(f"\r{line:<{self._width}}", end="")
+            say(f"{line:<{self._width}}", start="\r", end="")
             self._width = max(self._width, len(line))
         elif state != self._told:
             say(line)

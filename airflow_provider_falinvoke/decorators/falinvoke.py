@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -10,7 +9,8 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from airflow.sdk.definitions.context import context_merge
 
-from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type
+from airflow_provider_falinvoke.api.models import InvokeRequest, object_of
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.completion import failing_for_good
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
@@ -24,8 +24,6 @@ else:
         from airflow.sdk.bases.decorator import determine_kwargs
     except ImportError:  # until Airflow 3.1
         from airflow.utils.operator_helpers import determine_kwargs
-
-_REQUEST = frozenset(("model_id", "input", "tags"))
 
 
 class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
@@ -68,44 +66,33 @@ class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
 
     def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> NoReturn:
         """Defer, and take the request along: the function is not called again."""
-        request = json.loads(self._request().body())
-        super().defer(kwargs={**(kwargs or {}), "request": request}, **how)
+        # Its JSON, which is ASCII: a dict would have to be escaped where it has keys that Airflow reserves.
+        request = self._request().body().decode()
+        super().defer(kwargs=for_airflow({**(kwargs or {}), "request": request}), **how)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume with the request that was submitted."""
         kwargs = dict(next_kwargs or {})
         # dag.test() keeps nothing but the trigger's event.
         if request := kwargs.pop("request", None):
-            self._take(request)
+            self._take(object_of(request))
         return super().resume_execution(next_method, kwargs, context)
 
     def _take(self, returned: Any) -> None:
         """Read what the function returned: a request, an input, or a prompt."""
-        if _is_request(returned):
-            self.model_id = returned.get("model_id") or self.model_id
-            self.tags = returned.get("tags") or self.tags
-            returned = returned["input"]
-        if isinstance(returned, str):
-            speaks = issubclass(input_type(str(self.model_id)), SpeechInput)
-            returned = {"text" if speaks else "prompt": returned}
-        if not isinstance(returned, Mapping):
+        if not isinstance(returned, (str, Mapping)):
             raise FalInvokeInputError(
                 f"The function of the task {self.task_id!r} returned {returned!r}; nothing was sent. It must return a "
                 "prompt, a dict for input, or a request: a dict of model_id, input and tags."
             )
-        if not self.model_id:
+        if not (self.model_id or (isinstance(returned, Mapping) and returned.get("model_id"))):
             raise FalInvokeInputError(
                 f"No model_id for the task {self.task_id!r}; nothing was sent. Give it to @task.fal_invoke, or let "
                 "the function return it in a request."
             )
-        self.input = dict(returned)
-
-
-def _is_request(returned: Any) -> bool:
-    """Whether it is a whole request, and not the input of a model that has a field ``input``."""
-    if not isinstance(returned, Mapping) or "input" not in returned or not returned.keys() <= _REQUEST:
-        return False
-    return "model_id" in returned or isinstance(returned["input"], Mapping)
+        request = InvokeRequest.read(returned, model_id=self.model_id, tags=self.tags)
+        self.model_id, self.input = request.model_id, request.input
+        self.tags = [tag.model_dump() for tag in request.tags] if request.tags else None
 
 
 def fal_invoke_task(

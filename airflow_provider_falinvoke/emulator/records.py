@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+#: The longest part of a line of the log, in characters.
+_LONGEST_PART = 500
 Route = Literal["post", "get", "status", "models", "media", "other"]
 
 
@@ -28,9 +30,10 @@ class RecordedRequest:
     accepted: bool = False
 
     def line(self) -> str:
-        """Return it as one line of a log."""
+        """Return it as one line of a log, in which nothing that a client sent acts on a terminal."""
         status = "dropped" if self.status is None else str(self.status)
-        return " ".join(part for part in (self.method, self.path, status, self.request_id) if part)
+        line = " ".join(part[:_LONGEST_PART] for part in (self.method, self.path, status, self.request_id) if part)
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def report(records: list[RecordedRequest]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from airflow_provider_falinvoke.media.recognise import HEAD_BYTES, Ends, Kind, Measures, recognise
+from airflow_provider_falinvoke.api.transfer import MediaFailedError
+from airflow_provider_falinvoke.media.containers import Kind
+from airflow_provider_falinvoke.media.recognise import HEAD_BYTES, Ends, Measures, recognise
 from airflow_provider_falinvoke.media.store import Folder, NewFile
 
 #: Bytes that are handled at once, large enough for the hash to leave Python's lock to the network.
@@ -32,18 +35,55 @@ class TakenIn:
     measures: Measures
 
 
+class Allowance:
+    """The bytes that all files of a job may have together; their threads share it.
+
+    :param max_bytes: how many.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Take some of them, or give them back with a negative ``count``.
+
+        :raises MediaFailedError: there are not that many left.
+        """
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise MediaFailedError(
+                    f"the files of the job have more than {self._max_bytes} bytes together (max_total_size)",
+                    lasting=True,
+                )
+
+
 class Intake:
     """Takes a file in. The bytes come in one thread, and are handled, in their order, in another one.
 
     :param folder: where it goes.
     :param name_of: gives the file's name from its extension, once its first bytes have told that.
     :param declared: the content type that the output says, if any.
+    :param allowance: what this file takes its bytes from.
+    :param quote: whether an error may show what a text says that came in place of a file.
     """
 
-    def __init__(self, folder: Folder, name_of: Callable[[str], str], declared: str | None) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        name_of: Callable[[str], str],
+        declared: str | None,
+        allowance: Allowance,
+        *,
+        quote: bool = True,
+    ) -> None:
         self._folder = folder
         self._name_of = name_of
         self._declared = declared
+        self._allowance = allowance
+        self._quote = quote
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="falinvoke-write")
         self._block: list[bytes] = []
         self._block_bytes = 0
@@ -55,10 +95,13 @@ class Intake:
         """Forget what came before: the file comes from its start."""
         self._settle()
         self._discard()
+        self._allowance.take(-self._size)
         self._begin()
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes; waits where the storage is slower than the network."""
+        self._size += len(chunk)
+        self._allowance.take(len(chunk))
         self._block.append(chunk)
         self._block_bytes += len(chunk)
         if self._block_bytes >= _BLOCK:
@@ -90,6 +133,7 @@ class Intake:
             self._file = None
 
     def _begin(self) -> None:
+        self._size = 0
         self._block.clear()
         self._block_bytes = 0
         self._sha256 = hashlib.sha256()
@@ -124,7 +168,7 @@ class Intake:
                 self._open()
 
     def _open(self) -> None:
-        self._kind = recognise(bytes(self._head[:HEAD_BYTES]), self._declared)
+        self._kind = recognise(bytes(self._head[:HEAD_BYTES]), self._declared, quote=self._quote)
         self._name = self._name_of(self._kind.extension)
         self._file = self._folder.new_file(self._name, self._kind.content_type)
         self._file.write(bytes(self._head))

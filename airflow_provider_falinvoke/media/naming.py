@@ -23,7 +23,7 @@ _LONGEST_SEGMENT = 200
 class Place:
     """Where in Airflow a file comes from; empty outside a task.
 
-    :param map_index: of a mapped task; empty for another.
+    :param map_index: of a mapped task, and the iteration of one in a loop; empty for another.
     """
 
     dag_id: str = ""
@@ -34,7 +34,17 @@ class Place:
     @classmethod
     def of(cls, ti: Any) -> Place:
         """Return the place of a task instance."""
-        return cls(ti.dag_id, ti.run_id, ti.task_id, "" if ti.map_index < 0 else str(ti.map_index))
+        index = "" if ti.map_index < 0 else str(ti.map_index)
+        return cls(ti.dag_id, ti.run_id, ti.task_id, "-".join(part for part in (region_of(ti), index) if part))
+
+
+def region_of(ti: Any) -> str:
+    """Return which iteration of a loop a task instance belongs to (Airflow 3.4, where its map_index is -1); else empty.
+
+    :param ti: as Airflow's context has it.
+    """
+    region, index = getattr(ti, "region_id", None), getattr(ti, "region_index", None)
+    return f"{region}-{index}" if region and isinstance(index, int) and index >= 0 else ""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from typing import Any
 
 from airflow_provider_falinvoke.api.replies import read_error_body
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
+from airflow_provider_falinvoke.media.containers import Kind, kind_of
 
-#: So many bytes decide a file's type.
-HEAD_BYTES = 8192
+#: So many bytes decide a file's type: tags with pictures, and the tracks of a film, may come first.
+HEAD_BYTES = 1 << 20
+#: So many tell a text from what is none.
+_TEXT = 8192
 #: So much of a file's start and end is kept to read its measures from.
 _START, _END = 2 << 20, 1 << 20
 #: Names that the library gives beside the registered ones.
@@ -24,50 +27,52 @@ _MEASURED_PICTURES = frozenset({"png", "apng", "jpg", "gif", "webp", "tif", "avi
 _MEASURED_SOUNDS = frozenset({"mp3", "wav", "flac", "ogg", "m4a", "mp4", "m4v", "mov", "aiff"})
 _CONTROLS = bytes(set(range(32)) - {*b"\t\n\f\r\x1b"}) + b"\x7f"
 _MOSTLY = 0.7
-_SVG = re.compile(rb"(?is)\s*(<\?xml.*?\?>|<!--.*?-->|<!doctype\s+svg\b[^>\[]*>|\s)*<svg\b")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A file's type.
-
-    :param extension: with its dot.
-    """
-
-    content_type: str
-    extension: str
+#: What may come before an SVG's first tag, and that tag.
+_OPENING = re.compile(rb"(?i)\s*(<\?|<!--|<!doctype\s+svg\b[^>\[]*>|<svg\b)")
+#: What the library takes for a kind by two to four bytes, which a sound of no format begins with as well.
+_TOLD_BETTER = frozenset(["mp3", "aac", "ico", "bmp", "mp4", "m4a", "mov", "m4v", "mkv", "webm", "avif", "heic"])
 
 
 #: Kept, because it is paid for, under a name that no program opens by itself.
 UNKNOWN = Kind("application/octet-stream", ".bin")
 
 
-def recognise(head: bytes, declared: str | None) -> Kind:
+def recognise(head: bytes, declared: str | None, *, quote: bool = True) -> Kind:
     """Return the type of a file.
 
     :param head: its first ``HEAD_BYTES``, or all of it.
-    :param declared: what the output says; it decides nothing but whether an SVG is meant to be one.
-    :return: the type of a picture, a sound or a film; ``UNKNOWN`` for any other binary.
+    :param declared: what the output says; it decides only whether an SVG is meant to be one, and where the bytes leave
+        a question open: whether a film without a list of its tracks is a sound.
+    :param quote: whether the error may show what a text says.
+    :return: the type of a picture, a sound, a film or a 3D model; ``UNKNOWN`` for any other binary.
     :raises MediaFailedError: it is empty, or a text: an error page, say, under an image's name.
     """
-    import filetype
-
     if not head:
         raise MediaFailedError("it is empty")
-    if _is_text(head):  # first, because the library takes two letters for a kind: "BM" of "BMW", "GIF", "ID3"
-        if declared and declared.lower().startswith("image/svg+xml") and _SVG.match(head.removeprefix(b"\xef\xbb\xbf")):
+    said = (declared or "").partition(";")[0].strip().lower()
+    if _is_text(head[:_TEXT]):  # first, because the library takes two letters for a kind: "GIF", "ID3"
+        if said == "image/svg+xml" and _is_svg(head):
             return Kind("image/svg+xml", ".svg")
-        raise MediaFailedError(f"it is a text and not a file of media; it says: {read_error_body(head)}")
-    found = filetype.guess(head)
-    if found is not None and found.mime.split("/")[0] in ("image", "audio", "video"):
-        return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
-    return UNKNOWN
+        if not quote:
+            raise MediaFailedError("it is a text and not a file of media")
+        raise MediaFailedError(f"it is a text and not a file of media; it says: {read_error_body(head[:_TEXT])}")
+    return kind_of(head, said) or _by_library(head) or UNKNOWN
+
+
+def _by_library(head: bytes) -> Kind | None:
+    import filetype
+
+    found = filetype.guess(head[:_TEXT])
+    if found is None or found.extension in _TOLD_BETTER or found.mime.split("/")[0] not in ("image", "audio", "video"):
+        return None
+    return Kind(_REGISTERED.get(found.mime, found.mime), f".{found.extension}")
 
 
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        decoded = head[: len(head) // 2 * 2].decode("utf-16", "replace")
-        return "\ufffd" not in decoded[:-1]
+        decoded = head[: len(head) // 2 * 2].decode("utf-16", "replace")[:-1]
+        # Samples of a sound are characters too, but not all of them such as a text has.
+        return "\ufffd" not in decoded and "".join(decoded.split()).isprintable()
     if head.translate(None, _CONTROLS) != head:
         return False
     try:
@@ -75,6 +80,21 @@ def _is_text(head: bytes) -> bool:
         return True
     except UnicodeDecodeError:
         return sum(byte < 128 for byte in head) > _MOSTLY * len(head)  # noqa: PLR2004 - the end of ASCII
+
+
+def _is_svg(text: bytes) -> bool:
+    """Whether nothing but comments and the like comes before an SVG's first tag. No byte is looked at twice."""
+    at = len(b"\xef\xbb\xbf") if text.startswith(b"\xef\xbb\xbf") else 0
+    while opening := _OPENING.match(text, at):
+        if opening[1][:4].lower() == b"<svg":
+            return True
+        at = opening.end()
+        if closing := {b"<?": b"?>", b"<!--": b"-->"}.get(opening[1]):
+            end = text.find(closing, at)
+            if end < 0:
+                return False
+            at = end + len(closing)
+    return False
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from urllib.parse import unquote_to_bytes
 
 from airflow_provider_falinvoke.api.downloads import Downloader
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
 from airflow_provider_falinvoke.exceptions import FalInvokeMediaError, FalInvokeMediaGoneError
-from airflow_provider_falinvoke.media.find import Media, find_media
-from airflow_provider_falinvoke.media.intake import Intake
+from airflow_provider_falinvoke.media.find import Media, contents_of
+from airflow_provider_falinvoke.media.intake import Allowance, Intake
 from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.media.settings import Saving, advice_by_hand, refuse_flagged
 from airflow_provider_falinvoke.media.store import Folder
@@ -29,27 +30,35 @@ log = logging.getLogger(__name__)
 
 #: Files of one job that are fetched at the same time.
 _AT_ONCE = 4
+#: Seconds that downloads which were stopped have to clear up. A storage that hangs has them no longer.
+_GRACE = 10.0
+#: So many of what is left out are in the log; the result has more.
+_SHOWN = 10
 _FROM_URLS = bytes.maketrans(b"-_", b"+/")
 
 
 def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -> list[MediaFile]:
     """Bring the files of ``invocation`` into the folder of ``saving``; see the hook's method."""
-    found = find_media(invocation.output)
-    if not found:
+    contents = contents_of(invocation.output)
+    if not contents.files:
         keys = sorted(invocation.output) if isinstance(invocation.output, dict) else type(invocation.output).__name__
+        others = f" What may be a file is not in the shape of one: {_some(contents.others)}." if contents.others else ""
         raise FalInvokeMediaGoneError(
-            f"The job is completed and paid, but its output names no file; it holds: {keys}. To look at it: "
-            f"{advice_by_hand(invocation)}",
+            f"The job is completed and paid, but its output names no file; it holds: {printable(keys, 500)}.{others} "
+            f"To look at it: {advice_by_hand(invocation)}",
             request_id=invocation.request_id,
         )
-    refuse_flagged(invocation, found, saving.on_flagged)
-    wanted = [
-        (number, media)
-        for number, media in enumerate(found, start=1)
-        if not (media.flagged and saving.on_flagged == "skip")
-    ]
+    refuse_flagged(invocation, contents.files, saving.on_flagged)
+    choice = saving.choose(contents)
+    if choice.left_out:
+        log.warning(
+            "Not all that the output of the job %s holds is saved. Left out: %s. %s",
+            invocation.request_id,
+            _some(choice.left_out),
+            advice_by_hand(invocation),
+        )
     try:
-        return _save_all(wanted, invocation, saving, downloader)
+        return _save_all(choice.wanted, invocation, saving, downloader)
     except Exception as error:  # each storage has errors of its own, and the job is paid whatever they are
         kind, advice = FalInvokeMediaError, advice_by_hand(invocation)
         if isinstance(error, MediaFailedError) and error.gone:
@@ -89,29 +98,47 @@ def _save_all(
         return []
     assert saving.output_path, "the caller wants the files"
     # Here and not in the threads, which must not look a connection up.
-    save = partial(_save_one, invocation, saving, Folder(saving.output_path), downloader)
-    with ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="falinvoke-download") as pool:
-        futures = [pool.submit(save, number=number, media=media) for number, media in wanted]
-        try:
-            for ended in wait(futures, return_when=FIRST_EXCEPTION).done:
-                ended.result()
-            return [future.result() for future in futures]
-        except BaseException:
-            downloader.stop()
-            for future in futures:
-                future.cancel()
-            raise
+    save = partial(
+        _save_one, invocation, saving, Folder(saving.output_path), downloader, Allowance(saving.max_total_size)
+    )
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="falinvoke-download")
+    futures = [pool.submit(save, number=number, media=media) for number, media in wanted]
+    try:
+        ended, late = wait(futures, timeout=saving.save_timeout, return_when=FIRST_EXCEPTION)
+        for future in ended:
+            future.result()
+        if late:
+            raise MediaFailedError(
+                f"the time for all files of the job, {saving.save_timeout:g} s, is up (save_timeout)"
+            )
+        return [future.result() for future in futures]
+    except BaseException:
+        downloader.stop()
+        for future in futures:
+            future.cancel()
+        wait(futures, timeout=_GRACE)
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _save_one(
-    invocation: Invocation, saving: Saving, folder: Folder, downloader: Downloader, *, number: int, media: Media
+    invocation: Invocation,
+    saving: Saving,
+    folder: Folder,
+    downloader: Downloader,
+    allowance: Allowance,
+    *,
+    number: int,
+    media: Media,
 ) -> MediaFile:
     def name_of(extension: str) -> str:
         return saving.file_name.render(
             saving.place, request_id=invocation.request_id, number=number, extension=extension
         )
 
-    with closing(Intake(folder, name_of, media.content_type)) as intake:
+    quote = media.inline or downloader.quotes
+    with closing(Intake(folder, name_of, media.content_type, allowance, quote=quote)) as intake:
         try:
             if media.inline:
                 _decode(media.url, intake, saving.max_file_size)
@@ -141,13 +168,18 @@ def _save_one(
     return file
 
 
+def _some(words: list[str]) -> str:
+    rest = f", and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(words[:_SHOWN]) + rest
+
+
 def _decode(uri: str, intake: Intake, max_bytes: int) -> None:
     """Take in the file that is in a ``data:`` URI.
 
     :raises MediaFailedError: it is none, or too large.
     """
     head, _, payload = uri.partition(",")
-    data = unquote_to_bytes(payload)
+    data = unquote_to_bytes(payload.encode("utf-8", "replace"))
     if re.search(r";\s*base64\s*$", head, re.IGNORECASE):
         try:
             # Some leave the padding out, break lines, or take the alphabet for URLs. What else is in it, is wrong.

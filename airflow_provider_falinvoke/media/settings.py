@@ -10,10 +10,12 @@ from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.transfer import DEFAULT_MAX_BYTES, DEFAULT_SECONDS
 from airflow_provider_falinvoke.exceptions import FalInvokeFlaggedError, FalInvokeMediaError
-from airflow_provider_falinvoke.media.find import Media, flagged_numbers
+from airflow_provider_falinvoke.media.find import Contents, Media, flagged_numbers
 from airflow_provider_falinvoke.media.naming import FileName, Place
 
 FlagPolicy = Literal["keep", "fail", "skip"]
+#: So many of what is left out are named.
+_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Saving:
     :param download_timeout: seconds for one file, all tries together.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``keep`` them like others,
         ``fail`` and save none, or ``skip`` them alone.
+    :param max_files: files of one job; of more, the first are saved.
+    :param max_total_size: bytes of all files of one job; more are refused.
+    :param save_timeout: seconds for all files of one job.
     """
 
     output_path: str | None = None
@@ -38,6 +43,18 @@ class Saving:
     max_file_size: int = DEFAULT_MAX_BYTES
     download_timeout: float = DEFAULT_SECONDS
     on_flagged: FlagPolicy = "keep"
+    max_files: int = 64
+    max_total_size: int = 20 << 30
+    save_timeout: float = 3600.0
+
+    def choose(self, contents: Contents) -> Choice:
+        """Return which files of an output are to be saved."""
+        numbered = enumerate(contents.files, start=1)
+        kept = [(number, media) for number, media in numbered if not (media.suspect and self.on_flagged == "skip")]
+        beyond = [f"{media.where} (beyond max_files, {self.max_files})" for _, media in kept[self.max_files :]]
+        left_out = [*beyond, *contents.others]
+        rest = [f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else []
+        return Choice(kept[: self.max_files], [*left_out[:_SHOWN], *rest])
 
     def check_folder(self) -> None:
         """Make sure that files can be kept, before a job is paid.
@@ -57,18 +74,35 @@ class Saving:
             ) from error
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of an output's files.
+
+    :param wanted: the files to save, each with its number in the output, from 1.
+    :param left_out: what is not saved and was not asked to be left out, in words: the place, and why.
+    """
+
+    wanted: list[tuple[int, Media]]
+    left_out: list[str]
+
+
 def refuse_flagged(invocation: Invocation, found: Sequence[Media], policy: FlagPolicy) -> None:
-    """Do nothing unless flagged files are to end the task.
+    """Do nothing unless flagged files are to end the task; what is said and cannot be read may be a flag.
 
     :raises FalInvokeFlaggedError: there are some, and ``policy`` is ``fail``.
     """
     if policy == "fail" and (flagged := flagged_numbers(found)):
-        numbers = ", ".join(map(str, flagged))
+        unread = [number for number in flagged if found[number - 1].unreadable]
+        doubt = f" (what is said of {_listed(unread)} cannot be read, and counts as a flag)" if unread else ""
         raise FalInvokeFlaggedError(
-            f"The job is completed and paid, but the model's safety checker flagged its files {numbers} (of "
-            f"{len(found)}) and on_flagged is 'fail': none was saved. {advice_by_hand(invocation)}",
+            f"The job is completed and paid, but the model's safety checker flagged its files {_listed(flagged)} (of "
+            f"{len(found)}){doubt} and on_flagged is 'fail': none was saved. {advice_by_hand(invocation)}",
             request_id=invocation.request_id,
         )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def advice_by_hand(invocation: Invocation) -> str:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from airflow_provider_falinvoke.media.uploads import CommittedFile, S3File, check_s3
 
 _S3, _GOOGLE, _LOCAL = ("s3", "s3a", "s3n"), ("gs", "gcs"), ("", "file", "local")
+#: What follows the name of a file that is being written.
+_PART = re.compile(r"\.[0-9a-f]{8}\.part")
+#: What a file system answers that cannot sync a folder; it keeps names in another way.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 class NewFile(Protocol):
@@ -60,10 +67,7 @@ class Folder:
             return S3File(self._fs, path, content_type)
         if protocol in _GOOGLE:
             return CommittedFile(self._fs, path, content_type)
-        if protocol in _LOCAL:
-            # Its own mv would put a file into a folder of its name, and its own ls looks at each of 10,000 files.
-            return _RenamedFile(self._fs, path, os.replace, os.listdir)
-        return _RenamedFile(self._fs, path, self._fs.mv, lambda folder: self._fs.ls(folder, detail=False))
+        return (_LocalFile if protocol in _LOCAL else _RenamedFile)(self._fs, path)
 
     def write(self, name: str, data: bytes, content_type: str) -> None:
         """Write a small file."""
@@ -90,6 +94,24 @@ class Folder:
             while block := file.read(size):
                 yield block
 
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names in a folder as it is now; none where there is no such folder.
+
+        :param folder: one below this folder; this one by default.
+        """
+        path = (self._path / folder if folder else self._path).path
+        try:
+            if self._path.protocol in _LOCAL:
+                return _local_names(path)
+            self._fs.invalidate_cache(path)
+            return [str(found).rstrip("/").rpartition("/")[2] for found in self._fs.ls(path, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, name: str) -> None:
+        """Remove a file. Whatever is wrong is raised."""
+        self._fs.rm_file((self._path / name).path)
+
     def check(self) -> None:
         """Make sure that files can be kept here, leaving nothing behind but the folder itself."""
         if self._path.protocol in _S3:
@@ -101,15 +123,11 @@ class Folder:
 class _RenamedFile:
     """Written beside its name and renamed, one step for a file system. What a dead process leaves is a ``.part``."""
 
-    def __init__(
-        self, fs: Any, path: str, rename: Callable[[str, str], object], names: Callable[[str], list[str]]
-    ) -> None:
+    def __init__(self, fs: Any, path: str) -> None:
         self._fs = fs
         self._path = path
-        self._rename = rename
-        self._names = names
-        self._folder = path.rpartition("/")[0]
-        fs.makedirs(self._folder, exist_ok=True)
+        self._folder, _, self._name = path.rpartition("/")
+        self._make_folder()
         self._remove_older_parts()
         # A name of its own, because a process that was given up may not be dead, and write on.
         self._part = f"{path}.{secrets.token_hex(4)}.part"
@@ -120,18 +138,60 @@ class _RenamedFile:
 
     def commit(self) -> None:
         self._file.close()
-        self._rename(self._part, self._path)
+        self._fs.mv(self._part, self._path)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):  # what is wrong with the storage has been said
             self._file.close()
             self._fs.rm(self._part)
 
+    def _make_folder(self) -> None:
+        self._fs.makedirs(self._folder, exist_ok=True)
+
+    def _names(self) -> list[str]:
+        return [str(path).rpartition("/")[2] for path in self._fs.ls(self._folder, detail=False)]
+
     def _remove_older_parts(self) -> None:
         """Remove what dead processes left; one that lives fails then, as it should where another took over."""
-        own = self._path.rpartition("/")[2]
-        for path in self._names(self._folder):
-            name = path.rpartition("/")[2]
-            if name.startswith(f"{own}.") and name.endswith(".part"):
+        for name in self._names():
+            if name.startswith(self._name) and _PART.fullmatch(name, len(self._name)):
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm(f"{self._folder}/{name}")
+
+
+class _LocalFile(_RenamedFile):
+    """The same on a disk of this machine, and whole or not there after a power failure too."""
+
+    def commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        Path(self._part).replace(self._path)  # fsspec's mv would put a file into a folder of its name
+        _sync(Path(self._folder))
+
+    def _make_folder(self) -> None:
+        folder = Path(self._folder)
+        made = [one for one in (folder, *folder.parents) if not one.is_dir()]
+        super()._make_folder()
+        for one in made:
+            _sync(one.parent)
+
+    def _names(self) -> list[str]:
+        return _local_names(self._folder)
+
+
+def _local_names(folder: str) -> list[str]:
+    """Return the names in a folder; fsspec's ``ls`` looks at each of 10,000 files."""
+    return [path.name for path in Path(folder).iterdir()]
+
+
+def _sync(folder: Path) -> None:
+    """Have a folder's names survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,8 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-#: Three of them, two on their way and one that fills, are little memory; a smaller file is one request.
+#: The size of each part but the last. Three of them, two on their way and one that fills, are little memory; a smaller
+#: file is one request.
 PART_BYTES = 6 << 20
 #: Parts of one file that are sent at the same time, and wait to be.
 _AT_ONCE = 2
@@ -38,9 +39,14 @@ class S3File:
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._part.write(data)
-        if self._part.tell() >= PART_BYTES:
-            self._send()
+        left = memoryview(data)
+        while left:
+            # Parts of one size, because some stores (Cloudflare's R2) complete no others.
+            room = PART_BYTES - self._part.tell()
+            self._part.write(left[:room])
+            left = left[room:]
+            if self._part.tell() == PART_BYTES:
+                self._send()
 
     def commit(self) -> None:
         """Put the file under its name."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
@@ -44,6 +45,9 @@ class FalInvokeBatchOperator(RunsBatch):
         :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator`, also for the next three.
     :param max_file_size: bytes; a larger file is refused.
     :param download_timeout: how long the download of one file may take, all tries together.
+    :param max_files: files of one job; of more, the first are saved, and ``left_out`` of the result names the others.
+    :param max_total_size: bytes of all files of one job; more are refused.
+    :param save_timeout: how long the download of all files of one job may take.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"``, ``"fail"`` (the item,
         for good) or ``"skip"`` (the files).
     :param input: fields that all items have; an item's own win.
@@ -73,6 +77,9 @@ class FalInvokeBatchOperator(RunsBatch):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "input",
         "tags",
         "fal_conn_id",
@@ -95,6 +102,9 @@ class FalInvokeBatchOperator(RunsBatch):
         file_name: str = DEFAULT_FILE_NAME,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         input: dict[str, Any] | XComArg | None = None,
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
@@ -119,6 +129,9 @@ class FalInvokeBatchOperator(RunsBatch):
         self.manifest = False
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.input = input
         self.tags = tags
@@ -158,7 +171,7 @@ class FalInvokeBatchOperator(RunsBatch):
         if error is not None:
             # A task that fails returns nothing; who looks after it may want to know where the others are.
             with not_stopping_the_task("The summary could not be pushed to XCom"):
-                context["ti"].xcom_push(key="summary", value=summary)
+                context["ti"].xcom_push(key="summary", value=for_airflow(summary))
             raise error
         # Of thousands of files, an asset's event names the one that names them all.
         announce(context, self.outlets, summary, files=[{"path": summary["manifest"], **summary}])

@@ -10,10 +10,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow_provider_falinvoke import metrics
-from airflow_provider_falinvoke._compat import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_falinvoke._compat import (
+    AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    a_clear_drops_the_store,
+)
 from airflow_provider_falinvoke.api.inputs import prompt_of
-from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
+from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest, object_of
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
 from airflow_provider_falinvoke.assets import announce
@@ -29,7 +36,7 @@ from airflow_provider_falinvoke.completion import (
     saving_of,
     seconds_of,
 )
-from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, fingerprint, unknown_submit
+from airflow_provider_falinvoke.durable import Action, AmbiguousPolicy, Ledger, Phase, fingerprint, unknown_submit
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeError,
@@ -71,6 +78,9 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
     :param manifest: write the result beside the files, as JSON.
     :param max_file_size: bytes; a larger file is refused.
     :param download_timeout: how long the download of one file may take, all tries together.
+    :param max_files: files of one job; of more, the first are saved, and ``left_out`` of the result names the others.
+    :param max_total_size: bytes of all files of one job; more are refused.
+    :param save_timeout: how long the download of all files of one job may take.
     :param on_flagged: what to do about files that the model's safety checker flagged: ``"keep"`` and mark them,
         ``"fail"`` the task for good and save none, or ``"skip"`` them, and the task where no other file is left.
     :param reuse: where files that the same connection, model and input made lie under ``output_path`` already, and are
@@ -107,6 +117,9 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "defer_after",
         "poll_interval",
         "max_poll_interval",
@@ -129,6 +142,9 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         reuse: bool = False,
         wait_for_completion: bool = True,
@@ -153,6 +169,9 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         self.manifest = manifest
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.reuse = reuse
         self.wait_for_completion = wait_for_completion
@@ -166,6 +185,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         self.prices = prices
         self.max_cost = max_cost
         self._running: str | None = None
+        self._ledger: Ledger | None = None
 
     @cached_property
     def hook(self) -> FalInvokeHook:
@@ -177,16 +197,29 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         metrics.about(str(self.model_id))
         with failing_for_good():
             order = self._order(context)
-            ledger = Ledger.of(context, durable=self.durable)
+            ledger = self._ledger = Ledger.of(context, durable=self.durable)
             if self.durable and not ledger.remembers:
                 self.log.warning(
                     "This Airflow has no task state store (it came with 3.3): a retry submits and pays again"
                 )
-            job = self._resumed(order, ledger)
-            if job is None and order.kept is not None and (result := order.kept.find()) is not None:
-                self._push_request_id(context, result["request_id"])
-                self._announce(context, result)
-                return result
+            job = self._of_an_earlier_try(order, ledger)
+            if ledger.remembers and ledger.record is None and self._was_cleared(context) and a_clear_drops_the_store():
+                self.log.warning(
+                    "Airflow's task state store holds nothing of an earlier try: a clear drops it, unless you tick "
+                    "'keep task state'. A job of an earlier try goes on and is paid; its request_id is in that try's "
+                    "log. A new one is submitted now"
+                )
+            if job is None:
+                if order.kept is not None and (result := order.kept.find()) is not None:
+                    self._push_request_id(context, result["request_id"])
+                    self._announce(context, result)
+                    return result
+                check_cost(order.request, self.prices, self.max_cost, self.hook)
+                if self.wait_for_completion:
+                    order.saving.check_folder()
+                # All that took its time; a process that was frozen meanwhile must see what a newer try did.
+                if ledger.has_changed():
+                    job = self._of_an_earlier_try(order, ledger)
             job = job or self._submitted(order, ledger)
             request_id = self._running = job.invocation.request_id
             self._push_request_id(context, request_id)
@@ -197,7 +230,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                 return request_id
             invocation = completed(job.invocation)
             if not invocation.status.ended:
-                invocation = self._wait(job, order)
+                invocation = self._wait(job, order, ledger)
             return self._home(context, invocation, ledger)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
@@ -207,7 +240,8 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
             invocation = completed(read_event(event, self.hook, request_id))
-            return self._home(context, invocation, Ledger.of(context, durable=self.durable))
+            self._ledger = Ledger.of(context, durable=self.durable)
+            return self._home(context, invocation, self._ledger)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
@@ -216,17 +250,24 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             ti = context["ti"]
-            request_id = ti.xcom_pull(task_ids=self.task_id, key="request_id", map_indexes=ti.map_index)
+            ledger = self._ledger = Ledger.of(context, durable=self.durable)
+            # Airflow keeps no arguments of ours where it ended the wait.
+            request_id = ledger.known_request_id() or ti.xcom_pull(
+                task_ids=self.task_id, key="request_id", map_indexes=ti.map_index
+            )
             with failing_for_good():
-                invocation = last_look(self.hook, request_id, error)
-                return self._home(context, invocation, Ledger.of(context, durable=self.durable))
+                return self._home(context, last_look(self.hook, request_id, error), ledger)
+
+    def _was_cleared(self, context: Context) -> bool:
+        return int(context["ti"].max_tries) > (self.retries or 0)
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
-        with not_stopping_the_task(f"The request_id {request_id} could not be pushed to XCom"):
-            context["ti"].xcom_push(key="request_id", value=request_id)
+        with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):
+            context["ti"].xcom_push(key="request_id", value=for_airflow(request_id))
 
     def _request(self) -> InvokeRequest:
-        return InvokeRequest.build(self.model_id, self.input, self.tags)
+        # No plain text for a prompt: a template that yields a dict is rendered to a text that looks like one.
+        return InvokeRequest.read(object_of(self.input), model_id=self.model_id, tags=self.tags)
 
     def _order(self, context: Context) -> _Order:
         request = self._request()
@@ -250,11 +291,16 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             max_poll_interval=max_poll_interval,
         )
 
-    def _resumed(self, order: _Order, ledger: Ledger) -> _Job | None:
-        """Return the job of an earlier try, if there is one that is still of use."""
+    def _of_an_earlier_try(self, order: _Order, ledger: Ledger) -> _Job | None:
+        """Return the job of an earlier try, if there is one that is still of use.
+
+        :raises FalInvokeAmbiguousSubmitError: nobody knows whether there is.
+        """
         action = ledger.action(order.fingerprint, order.policy)
         if action is Action.STOP:
-            raise unknown_submit(ledger.record)
+            error = unknown_submit(ledger.record)
+            ledger.reported()
+            raise error
         if action is Action.SUBMIT:
             return None
         record = ledger.record
@@ -262,18 +308,26 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         try:
             invocation = self.hook.get(record.request_id, is_new=True)
         except FalInvokeNotFoundError:
-            self.log.warning("The API does not know the job %s of an earlier try any more", record.request_id)
+            self.log.warning(
+                "The API does not know the job %s of an earlier try any more", printable(record.request_id)
+            )
             return None
         if invocation.status is InvocationStatus.FAILED:
             if invocation.refused and not ledger.was_cleared:
                 completed(invocation)
-            self.log.warning("The job %s of an earlier try failed: %s", record.request_id, invocation.error)
+            self.log.warning("The job %s of an earlier try failed: %s", printable(record.request_id), invocation.error)
             return None
+        if record.phase is Phase.DONE and ledger.was_cleared:
+            self.log.warning(
+                "The job %s of an earlier try is done and paid, but Airflow never stored that try's success. Its "
+                "result is taken now; to pay for another job, clear the task again once it has succeeded",
+                printable(record.request_id),
+            )
         now = time.time()
         deadline = now + order.timeout if ledger.was_cleared else record.deadline
         self.log.info(
             "Taking up the job %s of an earlier try, submitted %.1f s ago: %s",
-            record.request_id,
+            printable(record.request_id),
             now - record.submitted_at,
             invocation.status.value,
         )
@@ -283,17 +337,14 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
 
     def _submitted(self, order: _Order, ledger: Ledger) -> _Job:
         """Submit the job, with the record that lets a later try find it."""
-        check_cost(order.request, self.prices, self.max_cost, self.hook)
-        if self.wait_for_completion:
-            order.saving.check_folder()
-        ledger.intend(order.fingerprint, time.time())
         try:
-            invocation = self.hook.submit_request(order.request)
+            invocation = self.hook.submit_request(order.request, record=ledger)
         except FalInvokeAmbiguousSubmitError as error:
             error.may_pass = order.policy == "retry"
+            ledger.reported()
             raise
         except FalInvokeError:
-            ledger.refused()
+            ledger.withdraw()
             raise
         now = time.time()
         if invocation.request_id is not None:
@@ -305,7 +356,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             )
         return _Job(invocation, submitted_at=now, deadline=now + order.timeout, looked_at=now)
 
-    def _wait(self, job: _Job, order: _Order) -> Invocation:
+    def _wait(self, job: _Job, order: _Order, ledger: Ledger) -> Invocation:
         request_id = job.invocation.request_id
         assert request_id is not None, "a pending invocation has an id, or the submit was ambiguous"
         schedule = order.schedule
@@ -320,13 +371,14 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             # Not with every DAG file that is parsed: Airflow's base class of a trigger takes some 8 ms to import.
             from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, safe_first_look_at
 
+            ledger.write_again()
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
                 self.log.info(
                     "Deferring, %.1f s after the submit: waiting for %s without this worker slot",
                     now - job.submitted_at,
-                    request_id,
+                    printable(request_id),
                 )
                 self.defer(
                     trigger=FalInvokeTrigger(
@@ -340,7 +392,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                         model_id=order.request.model_id,
                     ),
                     method_name="execute_complete",
-                    kwargs={"request_id": request_id},
+                    kwargs=for_airflow({"request_id": request_id}),
                     timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
                 )
         return self.hook.wait(
@@ -365,7 +417,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             )
         except (FalInvokeMediaGoneError, FalInvokeFlaggedError, AirflowSkipException):
             # A retry looks for new URLs; a user who clears the task wants another job.
-            ledger.done(invocation.request_id)
+            ledger.closed(invocation.request_id)
             raise
         self._announce(context, result)
         ledger.done(invocation.request_id)
@@ -384,10 +436,20 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             if ledger.record is None or ledger.record.fingerprint == fingerprint(request, self.fal_conn_id):
                 Kept(request, self.fal_conn_id, self.output_path).keep(result)
 
+    def acknowledge_success(self) -> None:
+        """Note that Airflow stored this task's success; called by the plugin's listener."""
+        if self._ledger is not None:
+            self._ledger.acknowledge()
+
     def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel."""
         if self._running:
-            self.log.warning("The job %s goes on and is paid. %s", self._running, by_hand(self._running))
+            self.log.warning("The job %s goes on and is paid. %s", printable(self._running), by_hand(self._running))
+        elif self._ledger is not None and self._ledger.is_submitting:
+            self.log.warning(
+                "This task was ended while it submitted a job, which may be running and paid; no request_id came back "
+                "to fetch it by. Look at the usage in the vendor's console before you clear the task"
+            )
 
 
 @dataclass(frozen=True)

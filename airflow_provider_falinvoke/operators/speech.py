@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type, prompt_of
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
@@ -173,6 +174,7 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
             "estimated_cost": summary["estimated_cost"],
             **(parts.timings() if self.input.get("timestamps") else {}),
         }
+        result = for_airflow(result)
         announce(context, self.outlets, result)
         self.brought_home = {**result, "request_id": result["manifest"]}
         return result

@@ -1,4 +1,4 @@
-"""The plugin that puts the tab *Media* on a task instance's page. Each process of Airflow loads it, so it is small."""
+"""The plugin: the tab *Media* on a task instance's page, and a listener. Each process loads it, so it is small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_provider_falinvoke.media_tab import URL_PREFIX, URL_ROUTE
+from airflow_provider_falinvoke.plugins import success
 
 
 async def app(
@@ -22,12 +23,13 @@ async def app(
 
 
 class FalInvokePlugin(AirflowPlugin):
-    """The tab, and the app that fills it."""
+    """The tab, the app that fills it, and who tells a task that its success is stored."""
 
     name = "falinvoke"
     fastapi_apps: list[Any] = [  # noqa: RUF012 - the base class declares them so
         {"app": app, "url_prefix": URL_PREFIX, "name": "fal on DigitalOcean: media"}
     ]
+    listeners: list[Any] = [success]  # noqa: RUF012 - as above
     external_views: list[Any] = [  # noqa: RUF012 - as above
         {
             "name": "Media",

@@ -18,6 +18,8 @@ from airflow_provider_falinvoke._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE, completed
 from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.completion import (
@@ -75,7 +77,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
     :param fal_conn_id: a connection of the account that submitted the job.
     :param output_path: a folder to stream the files to, as :class:`~airflow.sdk.ObjectStoragePath` takes it.
     :param file_name: as :class:`~airflow_provider_falinvoke.operators.falinvoke.FalInvokeOperator` takes it; so are
-        ``manifest``, ``max_file_size``, ``download_timeout`` and ``on_flagged``.
+        ``manifest``, ``max_file_size``, ``download_timeout``, ``max_files``, ``max_total_size``, ``save_timeout`` and
+        ``on_flagged``.
     :param deferrable: wait in the triggerer. By default True, unless ``mode`` is given (``"poke"`` holds the worker
         slot, ``"reschedule"`` frees it between two looks).
     :param poll_interval: for ``deferrable``, the seconds between two looks; None for a growing time.
@@ -93,6 +96,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         "file_name",
         "max_file_size",
         "download_timeout",
+        "max_files",
+        "max_total_size",
+        "save_timeout",
         "poll_interval",
         "max_poll_interval",
     )
@@ -109,6 +115,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
+        max_files: int | str = Saving.max_files,
+        max_total_size: int | str = Saving.max_total_size,
+        save_timeout: float | timedelta | str = Saving.save_timeout,
         on_flagged: FlagPolicy = "keep",
         deferrable: bool | None = None,
         poll_interval: float | timedelta | str | None = None,
@@ -128,6 +137,9 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         self.manifest = manifest
         self.max_file_size = max_file_size
         self.download_timeout = download_timeout
+        self.max_files = max_files
+        self.max_total_size = max_total_size
+        self.save_timeout = save_timeout
         self.on_flagged = flag_policy_of(on_flagged)
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
@@ -176,6 +188,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
             with _as_a_sensor_fails():
                 return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
         except (FalInvokeUnreachableError, FalInvokeRateLimitError) as error:
+            if not error.may_pass:
+                raise
             # One look that fails says nothing about the job; the sensor's own timeout bounds how many may.
             self.log.warning("%s", error)
             return None
@@ -184,7 +198,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         now = time.time()
         created_at = invocation.created_at if invocation is not None else None
         deadline = now + min(self.timeout, LONGEST)
-        self.log.info("Deferring: waiting for %s without this worker slot", self.request_id)
+        self.log.info("Deferring: waiting for %s without this worker slot", printable(self.request_id))
         self.defer(
             trigger=FalInvokeTrigger(
                 fal_conn_id=self.fal_conn_id,
@@ -198,7 +212,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
                 model_id=invocation.model_id if invocation is not None else None,
             ),
             method_name="execute_complete",
-            kwargs={"request_id": self.request_id},
+            kwargs=for_airflow({"request_id": self.request_id}),
             timeout=timedelta(seconds=deadline - now + BACKSTOP),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +12,9 @@ from pydantic import ValidationError
 
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.models import Invocation
+from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited
 from airflow_provider_falinvoke.exceptions import from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -64,27 +65,25 @@ class FalInvokeBatchTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "fal_conn_id": self.fal_conn_id,
-                # A tenth of a second is enough, and a hundred jobs take some 10 kB.
-                "jobs": [[job.request_id, *(round(at, 1) for at in job[1:])] for job in self.jobs],
-                "more": self.more,
-                "not_before": self.not_before,
-                "until": self.until,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "folder": self.folder,
-                "model_id": self.model_id,
-            },
-        )
+        arguments = {
+            "fal_conn_id": self.fal_conn_id,
+            # A tenth of a second is enough, and a hundred jobs take some 10 kB.
+            "jobs": [[job.request_id, *(round(at, 1) for at in job[1:])] for job in self.jobs],
+            "more": self.more,
+            "not_before": self.not_before,
+            "until": self.until,
+            "poll_interval": self.poll_interval,
+            "max_poll_interval": self.max_poll_interval,
+            "folder": self.folder,
+            "model_id": self.model_id,
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", for_airflow(arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
         # In a thread for the reason that outcomes.Say gives.
-        await asyncio.to_thread(log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
+        await in_thread(log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
         wait = Wait(
             FalInvokeHook(self.fal_conn_id),
             self.jobs,
@@ -94,11 +93,11 @@ class FalInvokeBatchTrigger(BaseTrigger):
             until=math.inf if self.until is None else self.until,
             model_id=self.model_id,
         )
-        yield TriggerEvent(to_event(await wait.run()))
+        yield TriggerEvent(for_airflow(to_event(await wait.run())))
 
     async def on_kill(self) -> None:
         """Say that the jobs go on: the API has no cancel (Airflow 3.3 and newer call this)."""
-        await asyncio.to_thread(
+        await in_thread(
             log.warning,
             "This wait for %d jobs was ended; they go on and are paid. Their request_ids are in %s; the next try of "
             "the task, or a clear, takes them up.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,10 @@ from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.drivers import asleep_until
 from airflow_provider_falinvoke.api.models import Invocation, is_longer
 from airflow_provider_falinvoke.api.outcomes import by_hand
+from airflow_provider_falinvoke.api.portable import for_airflow
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
@@ -75,29 +77,27 @@ class FalInvokeTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments to make this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "fal_conn_id": self.fal_conn_id,
-                "request_id": self.request_id,
-                "submitted_at": self.submitted_at,
-                "deadline": self.deadline,
-                "first_look_at": self.first_look_at,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "model_id": self.model_id,
-            },
-        )
+        arguments = {
+            "fal_conn_id": self.fal_conn_id,
+            "request_id": self.request_id,
+            "submitted_at": self.submitted_at,
+            "deadline": self.deadline,
+            "first_look_at": self.first_look_at,
+            "poll_interval": self.poll_interval,
+            "max_poll_interval": self.max_poll_interval,
+            "model_id": self.model_id,
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", for_airflow(arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
         # Before all else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
-        await asyncio.to_thread(  # for the reason that outcomes.Say gives
+        await in_thread(  # for the reason that outcomes.Say gives
             log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
-            self.request_id,
+            printable(self.request_id),
             _of(self.model_id),
             time.time() - self.submitted_at,
             f"{datetime.fromtimestamp(self.deadline, timezone.utc):%Y-%m-%d %H:%M:%S}",
@@ -123,7 +123,8 @@ class FalInvokeTrigger(BaseTrigger):
         else:
             event = completed_event(self.request_id, invocation)
         waited = round(time.time() - self.submitted_at, 1)
-        yield TriggerEvent({**event, "model_id": self.model_id, "waited": waited, "looks": hook.requests})
+        told = {"model_id": self.model_id, "waited": waited, "looks": hook.requests}
+        yield TriggerEvent(for_airflow({**event, **told}))
 
     async def on_kill(self) -> None:
         """Say that the job goes on: the API has no cancel (Airflow 3.3 and newer call this).
@@ -131,10 +132,10 @@ class FalInvokeTrigger(BaseTrigger):
         Airflow calls it too when a stalled triggerer comes back after another took over its triggers (PR #73454). A
         line in the log is true then as well, and nothing else is done here.
         """
-        await asyncio.to_thread(
+        await in_thread(
             log.warning,
             "This wait for %s was ended; the job goes on and is paid. %s",
-            self.request_id,
+            printable(self.request_id),
             by_hand(self.request_id),
         )
 
@@ -166,7 +167,7 @@ def _seconds(section: str, key: str, default: float) -> float:
 def completed_event(request_id: str, invocation: Invocation) -> dict[str, Any]:
     """Return the event for a completed job; without its invocation where that would be too large to store."""
     data = None
-    if not is_longer(invocation.output, MAX_EVENT_BYTES):
+    if not is_longer(list(dict(invocation).values()), MAX_EVENT_BYTES):
         with suppress(ValueError):  # nested too deeply for pydantic
             data = invocation.model_dump(mode="json")
     return {"status": "completed", "request_id": request_id, "invocation": data}
@@ -187,14 +188,14 @@ def story_of(event: Any, request_id: str | None = None) -> str:
     waited, looks = fields.get("waited"), fields.get("looks")
     after = f" {waited} s after its submit" if isinstance(waited, float) else ""
     seen = f"; the triggerer looked {looks} times" if isinstance(looks, int) else ""
-    job = f"the job {fields.get('request_id') or request_id}{_of(fields.get('model_id'))}"
+    job = f"the job {printable(fields.get('request_id') or request_id)}{_of(fields.get('model_id'))}"
     if fields.get("status") == "completed":
         return f"Resumed: {job} is completed{after}{seen}"
     return f"Resumed: the wait for {job} ended without its result{after}{seen}"
 
 
 def _of(model_id: Any) -> str:
-    return f" of {model_id}" if model_id else ""
+    return f" of {printable(model_id)}" if model_id else ""
 
 
 def read_event(event: Any, hook: FalInvokeHook, request_id: str | None = None) -> Invocation:

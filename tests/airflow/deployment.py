@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import signal
@@ -18,11 +19,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
+
+from tests.airflow.audit import Try
 
 T = TypeVar("T")
 AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -224,6 +228,17 @@ class Deployment:
         run = self.api("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return str(run["dag_run_id"])
 
+    def mark(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, *, state: str) -> None:
+        """Mark a task instance as a user does."""
+        place = task_id if map_index < 0 else f"{task_id}/{map_index}"
+        self.api("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{place}", json={"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> None:
+        """Clear a task instance as a user does."""
+        one = task_id if map_index < 0 else [task_id, map_index]
+        choice = {"dry_run": False, "task_ids": [one], "dag_run_id": run_id, "only_failed": False}
+        self.api("POST", f"/dags/{dag_id}/clearTaskInstances", json=choice)
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run, mapped ones each for itself."""
         found: list[dict[str, Any]] = []
@@ -256,12 +271,35 @@ class Deployment:
                 return None
             raise
 
-    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
-        """Return all log files of a task instance, triggerer's included."""
+    def connect(self, conn_id: str, fields: Mapping[str, Any]) -> None:
+        """Store a connection in the database, as a user does in Airflow's pages."""
+        extra = {name: json.dumps(value) for name, value in fields.items() if name == "extra"}
+        self.api("POST", "/connections", json={"connection_id": conn_id, **fields, **extra})
+
+    def tries(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[Try]:
+        """Return the tries of a task instance, the one that goes on included."""
+        place = task_id if map_index < 0 else f"{task_id}/{map_index}"
+        found = self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{place}/tries")["task_instances"]
+        return [
+            Try(
+                number=one["try_number"],
+                state=str(one["state"]),
+                ended_at=datetime.fromisoformat(one["end_date"]).timestamp() if one["end_date"] else math.inf,
+                log=self.log(dag_id, run_id, task_id, map_index, attempt=one["try_number"]),
+            )
+            for one in sorted(found, key=lambda one: int(one["try_number"]))
+        ]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, *, attempt: int | None = None) -> str:
+        """Return all log files of a task instance, triggerer's included.
+
+        :param attempt: of one try alone.
+        """
         pattern = f"logs/dag_id={dag_id}/run_id={run_id}/task_id={task_id}/" + (
             "" if map_index < 0 else f"map_index={map_index}/"
         )
-        files = sorted(path for path in (self.home / pattern).glob("attempt=*") if path.is_file())
+        names = "attempt=*" if attempt is None else f"attempt={attempt}.log*"
+        files = sorted(path for path in (self.home / pattern).glob(names) if path.is_file())
         return "\n".join(path.read_text(errors="replace") for path in files)
 
 

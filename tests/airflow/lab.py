@@ -1,16 +1,17 @@
-"""A place to break things: an Airflow on PostgreSQL with two triggerers, an emulator, and jobs to watch.
+"""A place to break things: an Airflow on PostgreSQL with two triggerers, an emulator, S3, and jobs to watch.
 
 Each job has a model of its own, so that the emulator's records and faults can be told apart.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,16 @@ import httpx
 import psutil
 import pytest
 
-from airflow_provider_falinvoke.emulator import Emulator, Fault, RecordedRequest
+from airflow_provider_falinvoke.emulator import Emulator
+from tests.airflow import xcom_away
+from tests.airflow.audit import Paid
 from tests.airflow.deployment import Deployment
+from tests.airflow.door import Door
+from tests.airflow.job import Job
+from tests.airflow.xcom_away import XComAway
+from tests.support.s3 import Bucket, new_bucket, s3_serving
 
+ROOT = Path(__file__).parents[2]
 POSTGRES = "127.0.0.1"
 DAGS = Path(__file__).parent / "dags"
 #: Defaults but for the two times after which Airflow notices a dead task, 300 s each, so that a row takes a minute.
@@ -32,13 +40,102 @@ SETTINGS = {
 
 
 class Lab:
-    """The emulator, the deployment, and its database."""
+    """The emulator, the deployment, its database, and an S3 server where a test wants one."""
 
-    def __init__(self, home: Path, emulator: Emulator, airflow: Deployment, database: str) -> None:
+    def __init__(
+        self, home: Path, emulator: Emulator, airflow: Deployment, database: str, bucket: Bucket | None = None
+    ) -> None:
         self.home = home
         self.emulator = emulator
         self.airflow = airflow
         self.database = database
+        self._bucket = bucket
+        self._doors = ExitStack()
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        """Shut all doors."""
+        self._doors.close()
+
+    def door(self, port: int) -> Door:
+        """Return a new door, open, to a server on this machine."""
+        return self._doors.enter_context(Door(port))
+
+    def connect(self, fields: Mapping[str, Any]) -> str:
+        """Store a connection in Airflow's database, and return its conn_id."""
+        conn_id = f"conn_{next(self._numbers)}"
+        self.airflow.connect(conn_id, fields)
+        return conn_id
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket on the S3 server."""
+        assert self._bucket is not None, "this lab has no S3 server"
+        return self._bucket
+
+    @property
+    def s3_port(self) -> int:
+        """The S3 server's port."""
+        return int(self.bucket.url.rpartition(":")[2])
+
+    def bucket_behind(self, door: Door) -> str:
+        """Return a folder of the bucket, by a connection that leads through a door, as ``output_path`` takes it."""
+        fields = json.loads(self.bucket.connection_json)
+        fields["extra"]["endpoint_url"] = f"http://127.0.0.1:{door.port}"
+        conn_id = self.connect(fields)
+        return f"s3://{conn_id}@{self.bucket.bucket}/{conn_id}"
+
+    def read(self, path: str) -> bytes:
+        """Return what lies at a path of a result, ``file://…`` or ``s3://…``."""
+        if path.startswith("s3://"):
+            key = path.partition(f"{self.bucket.bucket}/")[2]
+            return bytes(self.bucket.client.get_object(Bucket=self.bucket.bucket, Key=key)["Body"].read())
+        return Path(path.removeprefix("file://")).read_bytes()
+
+    def bills(self, model_id: str) -> list[Paid]:
+        """Return the jobs that the emulator made of one request, told by a model of its own."""
+        return [
+            Paid(job.request_id, job.created_at, job.status == "FAILED")
+            for job in self.emulator.jobs.values()
+            if job.model_id == model_id
+        ]
+
+    def processes_of(self, task_instance: str) -> tuple[psutil.Process, list[psutil.Process]]:
+        """Return the process that supervises a task instance now, by its id, and those that run it."""
+        scheduler = psutil.Process(self.airflow.processes["scheduler"].pid)
+        for worker in scheduler.children(recursive=True):
+            with suppress(psutil.Error):
+                if task_instance in " ".join(worker.cmdline()):
+                    return worker, worker.children()
+        raise AssertionError(f"no process runs the task instance {task_instance}")
+
+    def named(self, request_ids: Collection[str], log: str = "") -> set[str]:
+        """Return those request_ids that stand in a log file of any component or task.
+
+        :param log: one that may tell sooner.
+        """
+        missing = {request_id for request_id in request_ids if request_id not in log}
+        for path in (self.home / "airflow").rglob("*.log*"):
+            if not missing:
+                break
+            if path.is_file():
+                text = path.read_text(errors="replace")
+                missing = {request_id for request_id in missing if request_id not in text}
+        return set(request_ids) - missing
+
+    @contextmanager
+    def xcom_away(self, run_id: str = xcom_away.ALL, *, hangs: bool = False) -> Iterator[None]:
+        """Let the XCom backend take nothing, for one run or for all.
+
+        :param hangs: it does not refuse either.
+        """
+        flag = self.home / "xcom-away" / run_id
+        flag.parent.mkdir(exist_ok=True)
+        flag.write_text(xcom_away.HANGS if hangs else "")
+        try:
+            yield
+        finally:
+            flag.unlink()
 
     def job(self, name: str, path: str, *, seconds: float = 12.0, timeout: float = 600.0, output: str = "") -> Job:
         """Return a job that is not yet started; see :class:`Job`."""
@@ -60,155 +157,30 @@ class Lab:
         return self.airflow.until(what, checked, seconds=seconds)
 
 
-class Job:
-    """One run of a chaos DAG, and the job that it pays for.
-
-    :param model_id: a model of its own.
-    :param path: ``deferrable`` or ``sync``.
-    :param seconds: how long the emulator takes for it.
-    :param timeout: the operator's timeout in seconds.
-    :param output: where the files go.
-    """
-
-    def __init__(self, lab: Lab, model_id: str, path: str, *, seconds: float, timeout: float, output: str) -> None:
-        self.lab = lab
-        self.model_id = model_id
-        self.path = path
-        self.dag_id = f"chaos_{path}"
-        self.output = output
-        self._conf = {"model_id": model_id, "seconds": seconds, "timeout": timeout, "output": output}
-        self.run_id = ""
-
-    def fault(self, kind: str, *, on: Any, **options: Any) -> None:
-        """Ask the emulator for a fault on this job alone."""
-        self.lab.emulator.add_fault(Fault(kind, on=on, model_id=self.model_id, **options))
-
-    def start(self) -> Job:
-        """Start the run."""
-        self.run_id = self.lab.airflow.trigger(self.dag_id, **self._conf)
-        return self
-
-    @property
-    def posts(self) -> list[RecordedRequest]:
-        """The POSTs that the emulator saw, refused ones included."""
-        return [post for post in self.lab.emulator.posts() if post.model_id == self.model_id]
-
-    @property
-    def paid(self) -> list[str]:
-        """The request_ids of the jobs that the emulator made, each of them a bill."""
-        return [job.request_id for job in self.lab.emulator.jobs.values() if job.model_id == self.model_id]
-
-    def task_instance(self) -> dict[str, Any]:
-        """Return the task instance as Airflow's REST API shows it."""
-        found = self.lab.airflow.task_instances(self.dag_id, self.run_id)
-        return found[0] if found else {"state": None}
-
-    def state(self) -> str | None:
-        """Return the task instance's state."""
-        state = self.task_instance()["state"]
-        return None if state is None else str(state)
-
-    def until_state(self, *states: str, seconds: float = 120.0) -> str:
-        """Wait until the task instance is in one of these states."""
-
-        def reached() -> str | None:
-            state = self.state()
-            return state if state in states else None
-
-        return str(self.lab.until(f"{self.model_id} ({self.path}) is {' or '.join(states)}", reached, seconds))
-
-    def until_failed(self) -> None:
-        """Wait until the task failed and Airflow has heard so from everybody.
-
-        A supervisor that lingers for some seconds reports the end once more, and a task that was cleared meanwhile
-        takes that for its own (apache/airflow #71580 in another guise).
-        """
-        self.until_state("failed", seconds=180)
-        time.sleep(8)
-
-    def until_posted(self) -> None:
-        """Wait until the emulator has accepted the job."""
-        self.lab.airflow.until(f"{self.model_id} ({self.path}) is submitted", lambda: self.paid, seconds=90)
-
-    def until_waiting(self) -> None:
-        """Wait until the job is submitted and stored, and the task awaits it: on the worker, or in a triggerer."""
-        self.until_posted()
-        if self.path == "deferrable":
-            self.until_state("deferred")
-        else:
-            self.lab.airflow.until(f"{self.model_id} is asked for", self._gets, seconds=30)
-
-    def until_looked_at(self) -> None:
-        """Wait until the worker has looked at the submitted job once: its request_id is stored by then."""
-        self.until_posted()
-        self.lab.airflow.until(f"{self.model_id} is asked for", self._gets, seconds=30)
-
-    def _gets(self) -> list[RecordedRequest]:
-        return [get for request_id in self.paid for get in self.lab.emulator.gets(request_id)]
-
-    def until_saving(self) -> None:
-        """Wait until a file is being fetched."""
-        self.lab.airflow.until(
-            f"{self.model_id} ({self.path}) is saved",
-            lambda: [r for r in self.lab.emulator.requests if r.route == "media" and r.request_id in self.paid],
-            seconds=90,
-        )
-
-    def kill_task(self) -> None:
-        """kill -9 the process that runs the task now."""
-        task_instance = str(self.task_instance()["id"])
-        scheduler = psutil.Process(self.lab.airflow.processes["scheduler"].pid)
-        for worker in scheduler.children(recursive=True):
-            with suppress(psutil.Error):
-                if task_instance in " ".join(worker.cmdline()):
-                    for task in worker.children():
-                        os.kill(task.pid, signal.SIGKILL)
-                    return
-        raise AssertionError(f"no process runs {self.model_id}")
-
-    def mark(self, state: str) -> None:
-        """Mark the task as a user does."""
-        self.lab.airflow.api(
-            "PATCH", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/job", json={"new_state": state}
-        )
-
-    def clear(self) -> None:
-        """Clear the task as a user does."""
-        self.lab.airflow.api(
-            "POST",
-            f"/dags/{self.dag_id}/clearTaskInstances",
-            json={"dry_run": False, "task_ids": ["job"], "dag_run_id": self.run_id, "only_failed": False},
-        )
-
-    def until_ended(self, seconds: float = 240.0) -> str:
-        """Wait until the task ended for good, and return its state."""
-        return self.until_state("success", "failed", seconds=seconds)
-
-    def result(self) -> Any:
-        """Return the task's XCom."""
-        return self.lab.airflow.xcom(self.dag_id, self.run_id, "job")
-
-    def log(self) -> str:
-        """Return all that the task and its triggers logged."""
-        return self.lab.airflow.log(self.dag_id, self.run_id, "job")
-
-
 @contextmanager
 def opened(home: Path) -> Iterator[Lab]:
     """Give a lab; a test is skipped where no PostgreSQL answers, unless FALINVOKE_REQUIRE_POSTGRES is set."""
     with (
         own_database() as database,
         Emulator(quota_per_minute=None, quota_per_hour=None) as emulator,
+        s3_serving() as (url, client),
         Deployment(
             home / "airflow",
             DAGS,
             {"falinvoke_default": emulator.connection},
             database=url_of(database),
             triggerers=2,
-            settings=SETTINGS,
+            settings={
+                **SETTINGS,
+                "AIRFLOW__CORE__XCOM_BACKEND": f"{XComAway.__module__}.{XComAway.__name__}",
+                xcom_away.VARIABLE: str(home / "xcom-away"),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            },
         ) as airflow,
     ):
-        yield Lab(home, emulator, airflow, database)
+        lab = Lab(home, emulator, airflow, database, new_bucket(url, client))
+        with closing(lab):
+            yield lab
 
 
 @contextmanager

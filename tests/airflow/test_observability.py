@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from tests.airflow.deployment import Deployment
-from tests.airflow.lab import DAGS, Job, Lab
+from tests.airflow.job import Job
+from tests.airflow.lab import DAGS, Lab
 from tests.support.statsd import StatsdServer
 
 

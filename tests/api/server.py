@@ -113,6 +113,13 @@ def echo_key(status: int) -> Script:
     return script
 
 
+def quote_key(handler: Handler) -> None:
+    """Send the caller's key in a line that is no header."""
+    key = handler.headers["Authorization"].removeprefix("Bearer ")
+    handler.wfile.write(f"HTTP/1.1 200 OK\r\nkey {key}\r\n\r\n".encode())
+    handler.close_connection = True
+
+
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.api import downloads
+from airflow_provider_falinvoke.api.clients import ssl_context
 from airflow_provider_falinvoke.api.downloads import Downloader
-from airflow_provider_falinvoke.api.drivers import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
 from tests.api.server import (
@@ -416,14 +416,27 @@ class TestAddresses:
             assert "leads to 127.0.0.1" in str(failure(f"https://media.test:{port}/a.png", at=self.vendor()))
         assert len(host.requests) == 1
 
-    def test_a_private_connection_may_have_its_files_at_private_addresses_only(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gateway = endpoint("https://10.0.0.7")
-        for address in ("10.0.0.8", "192.168.3.4"):
-            assert Downloader(gateway)._check(downloads._parsed("https://x"), address) is None  # type: ignore[func-returns-value]  # that it returns is the point
-        for url in ("https://127.0.0.1/", "https://169.254.169.254/", "https://0.0.0.0/"):
+    @pytest.mark.parametrize("port", ["", ":8443"])
+    def test_a_private_connection_may_have_its_files_on_its_own_host_only(self, port: str) -> None:
+        gateway = endpoint(f"https://10.0.0.7{port}")
+        own = downloads._parsed(f"https://x{port}")
+        assert Downloader(gateway)._check(own, "10.0.0.7") is None  # type: ignore[func-returns-value]  # that it returns is the point
+        for url in (
+            f"https://10.0.0.8{port}/",
+            f"https://192.168.3.4{port}/",
+            "https://10.0.0.7:6443/",
+            "https://127.0.0.1/",
+            "https://169.254.169.254/",
+            "https://0.0.0.0/",
+        ):
             assert "address" in str(failure(url, at=gateway))
+
+    @pytest.mark.parametrize(
+        ("host", "quoted"),
+        [("https://10.0.0.7", False), ("https://93.184.216.34", True), ("http://127.0.0.1:1", True)],
+    )
+    def test_what_a_host_says_is_quoted_unless_it_is_in_a_private_network(self, host: str, quoted: bool) -> None:
+        assert Downloader(endpoint(host)).quotes is quoted
 
     def test_a_host_that_cannot_be_looked_up_is_tried_again(self) -> None:
         error = failure("https://nowhere.invalid/a.png")
@@ -505,6 +518,43 @@ def test_a_failure_that_may_pass_is_tried_again(trouble: Script) -> None:
     assert len(host.requests) == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(107, "Transport endpoint is not connected"),
+        ssl.SSLError("bad record"),
+        EOFError(),
+        ValueError("?key=secret"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_of_the_network_is_tried_again_whatever_its_type(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all that breaks in a connection is httpx's own error: its peer may be gone when it is asked for."""
+    check, left = downloads._Connection.check_peer, [error]
+
+    def failing(connection: Any, stream: Any) -> None:
+        if left:
+            raise left.pop()
+        check(connection, stream)
+
+    monkeypatch.setattr(downloads._Connection, "check_peer", failing)
+    with serving(whole()) as host:
+        assert fetch(host.base_url) == BODY
+
+
+def test_a_fault_of_the_network_that_lasts_is_named_without_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> None:
+        raise OSError(107, "no peer of https://host/a?key=secret")
+
+    monkeypatch.setattr(downloads._Connection, "check_peer", failing)
+    with serving(whole()) as host:
+        error = failure(host.base_url)
+    assert "OSError" in str(error) and not error.gone and not error.lasting
+    assert "secret" not in "".join(traceback.format_exception(error))
+
+
 def test_what_a_sink_raises_is_not_taken_for_the_hosts_failure() -> None:
     """A full disk is not mended by another request."""
 
@@ -515,3 +565,38 @@ def test_what_a_sink_raises_is_not_taken_for_the_hosts_failure() -> None:
     with serving(whole()) as host, pytest.raises(OSError, match="No space left"):
         Downloader(endpoint()).fetch(host.base_url, Full())
     assert len(host.requests) == 1
+
+
+def test_a_connection_that_is_reset_after_its_headers_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its peer has no address any more when it is checked, which is an OSError of no library's kind."""
+    calls = 0
+    real = socket.socket.getpeername
+
+    def getpeername(sock: socket.socket) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first is while it connects
+            raise OSError(107, "Transport endpoint is not connected")
+        return real(sock)
+
+    monkeypatch.setattr(socket.socket, "getpeername", getpeername, raising=False)
+    with serving(answer(200, BODY)) as server:
+        assert fetch(f"{server.base_url}/a") == BODY
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(107, "gone"), ValueError("x"), UnicodeError("x"), RuntimeError("x")])
+def test_no_exception_of_a_library_reaches_who_fetches(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("airflow_provider_falinvoke.api.network.Transport.handle_request", fail, raising=False)
+    assert type(error).__name__ in str(failure("http://127.0.0.1:1/a"))
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
+    assert "HTTPS_PROXY names a proxy" in str(failure("https://a.test/b", at=endpoint("https://api.test")))

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
+import time
+from typing import Any
 
+import httpx
 import pytest
 
-from airflow_provider_falinvoke.api import protocol
+from airflow_provider_falinvoke.api import drivers, protocol
+from airflow_provider_falinvoke.api.account import Account
+from airflow_provider_falinvoke.api.clients import Client
+from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import FASTEST_MINUTE, LONGEST_WAIT, Gate, gated
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Say, Send, Step
 from airflow_provider_falinvoke.api.quota import IN_FLIGHT, PROBES
+from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.exceptions import FalInvokeTimeoutError
 from tests.api.play import T0, failure, play, reply
 from tests.support.simulation import START, Simulation
 
@@ -291,6 +300,115 @@ def test_a_rejection_without_a_hint_closes_it_longer_each_time() -> None:
         with gate.turn(now) as turn:
             closed.append(turn.opens_at(now) - now)
     assert closed[-1] > 10 * closed[0]
+
+
+# ---- what is not believed for ever ----------------------------------------------------------------------------------
+
+CLOSED = {
+    "Retry-After without end": (429, {"retry-after": "1e9"}),
+    "a date in years": (429, {"retry-after": "Fri, 31 Dec 2999 23:59:59 GMT"}),
+    "a reset in years": (429, {"ratelimit-reset": str(T0 + 1e8)}),
+    "nothing left, on a 200": (200, {"ratelimit-remaining": "0", "ratelimit-reset": str(T0 + 3000)}),
+    "a reset in milliseconds": (200, {"ratelimit-remaining": "0", "ratelimit-reset": str((T0 + 3000) * 1000)}),
+    "less than nothing": (200, {"ratelimit-remaining": "-1e300", "ratelimit-reset": str(T0 + 1e8)}),
+}
+
+
+@pytest.mark.parametrize(("status", "headers"), CLOSED.values(), ids=CLOSED.keys())
+def test_a_closed_gate_lets_one_probe_a_minute_through_and_opens_for_all_once_it_is_answered(
+    status: int, headers: dict[str, str]
+) -> None:
+    gate = Gate()
+    heard(gate, told(5000, 3000, limit=5000))
+    heard(gate, Reply(status, headers, b"", T0 + 1), at=T0 + 1)
+    went = times(gate, 5, now=T0 + 2)
+    assert went == [pytest.approx(T0 + 1 + 60 * number) for number in range(1, 6)]
+    gate = Gate()
+    heard(gate, Reply(status, headers, b"", T0 + 1), at=T0 + 1)
+    now = times(gate, 1, now=T0 + 2, answer=told(4000, 3000, at=T0 + 61, limit=5000))[-1]
+    assert now == pytest.approx(T0 + 61)
+    if status == 200:
+        assert times(gate, 20, now=now)[-1] < now + 2
+
+
+def test_what_others_are_said_to_have_taken_is_not_believed_for_an_hour_either() -> None:
+    gate = Gate()
+    heard(gate, told(5000, 3000, limit=5000))
+    heard(gate, told(0, 3000, at=T0 + 1, limit=5000), at=T0 + 1)
+    now = times(gate, 1, now=T0 + 2, answer=told(5000, 2939, at=T0 + 61, limit=5001))[-1]
+    went = times(gate, 4, now=now)
+    assert all(after - before <= 61 for before, after in itertools.pairwise([now, *went]))
+
+
+def test_a_probe_does_not_break_the_connections_own_quota() -> None:
+    went = times(sure(Gate(per_minute=1, per_hour=10)), 12, now=T0)
+    assert went[9] >= T0 + 3600
+
+
+def test_no_window_is_closed_by_a_rejection_of_another() -> None:
+    """The minute's 429 says that 4,000 are left of the hour, and when the oldest of them expires."""
+    gate = sure()
+    headers = {"ratelimit-limit": "5000", "ratelimit-remaining": "4000", "ratelimit-reset": str(T0 + 3600)}
+    heard(gate, Reply(429, headers, b"", T0 + 1), at=T0 + 1)
+    assert times(gate, 1, now=T0 + 2)[0] < T0 + 3
+
+
+# ---- a clock that steps ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0], ids=["back", "forward"])
+def test_a_wall_clock_that_steps_an_hour_stops_nothing(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither submits nor polls, nor does it end a wait early or late."""
+    wall, steady, ends_at = [T0], [500.0], 620.0
+    monkeypatch.setattr(time, "time", lambda: wall[0])
+    monkeypatch.setattr(time, "monotonic", lambda: steady[0])
+
+    def sleep(seconds: float) -> None:
+        wall[0] += seconds
+        steady[0] += seconds
+
+    polls: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        headers = {"ratelimit-remaining": "4000", "ratelimit-limit": "5000", "ratelimit-reset": str(wall[0] + 60)}
+        if request.method == "GET":
+            polls.append(steady[0])
+            if len(polls) == 4:
+                wall[0] += step
+        done = steady[0] >= ends_at
+        body: dict[str, Any] = {
+            "request_id": "r1",
+            "status": "COMPLETED" if done else "QUEUED",
+            "output": {} if done else None,
+        }
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(json.dumps(body).encode()))
+
+    client = Client(Endpoint.of("conn", host="http://127.0.0.1", key="a-key"))
+    monkeypatch.setattr(client, "_transport", httpx.MockTransport(answer))
+    gate, account = Gate(), Account()
+    request = InvokeRequest.build("m", {"prompt": "x"})
+
+    def perform(call: Call[Any]) -> Any:
+        return drivers.run(gated(call, gate), client, sleep=sleep)
+
+    def wait(seconds: float) -> Call[Any]:
+        return protocol.wait(
+            "r1", submitted_at=wall[0], deadline=wall[0] + seconds, schedule=PollSchedule(), account=account
+        )
+
+    perform(protocol.submit(request, patience=120))
+    perform(wait(600))
+    assert 620 <= steady[0] <= 620 + 31
+    assert len(polls) < 40
+    began = steady[0]
+    for _ in range(5):
+        perform(protocol.submit(request, patience=120))
+    assert steady[0] - began < 5
+    began, ends_at = steady[0], 1e9
+    polls.clear()
+    with pytest.raises(FalInvokeTimeoutError):
+        perform(wait(100))
+    assert steady[0] - began == pytest.approx(100, abs=0.1)
 
 
 # ---- a call behind a gate -------------------------------------------------------------------------------------------

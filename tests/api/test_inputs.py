@@ -16,6 +16,7 @@ from airflow_provider_falinvoke.api.inputs import (
     NamedSizeInput,
     SpeechInput,
     input_type,
+    prompt_of,
 )
 
 COUNTS = ["seconds_total", "num_images", "num_inference_steps"]
@@ -151,3 +152,7 @@ def test_a_share_is_from_0_to_1(name: str) -> None:
 
 def test_the_prices_know_the_pixels_of_each_word() -> None:
     assert set(pricing._NAMED_SIZES) == set(SIZE_NAMES)
+
+
+def test_what_a_result_says_of_the_prompt_is_what_was_sent() -> None:
+    assert prompt_of({"prompt": "a\0 fo\ud800x"}) == "a fox"

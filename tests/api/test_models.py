@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
@@ -110,7 +111,7 @@ def test_a_rendered_number_becomes_a_number_and_none_is_left_out() -> None:
 
 def test_further_fields_pass_untouched_at_any_depth() -> None:
     given = {
-        "seed": 2**70,
+        "seed": 2**63,
         "strength": 0.1,
         "voice": "Aria",
         "loras": [{"path": "https://x", "scale": 1.0, "more": [None, True, {"deep": [[]]}]}],
@@ -120,7 +121,7 @@ def test_further_fields_pass_untouched_at_any_depth() -> None:
     assert sent(given)["input"] == given
 
 
-@pytest.mark.parametrize("prompt", ["Ein Dorf am Fluß 🌆", "東京の夜", 'quotes " and \\', "two\nlines\x00"])
+@pytest.mark.parametrize("prompt", ["Ein Dorf am Fluß 🌆", "東京の夜", 'quotes " and \\', "two\nlines"])
 def test_a_unicode_prompt_arrives_as_it_was(prompt: str) -> None:
     assert sent({"prompt": prompt}, model_id=IMAGE)["input"] == {"prompt": prompt}
 
@@ -158,11 +159,35 @@ def depth() -> list[Any]:
     return data
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), object(), [{"x": float("-inf")}], b"\xff", len, circle(), depth()]
-)
+@pytest.mark.parametrize("value", [object(), b"\xff", len])
 def test_what_is_not_json_is_refused(value: object) -> None:
     assert "input is not JSON" in refusal({"further": value})
+
+
+@pytest.mark.parametrize("value", [2**64, float("nan"), float("inf"), [{"x": float("-inf")}], circle(), depth()])
+@pytest.mark.parametrize("read", [lambda value: value, lambda value: {"deeper": (value,)}])
+def test_what_airflow_cannot_carry_is_refused_before_anything_is_sent(value: object, read: Any) -> None:
+    assert re.search("input.*: (a number must lie between|it is nested more than)", refusal({"further": read(value)}))
+
+
+def test_a_text_that_becomes_a_number_out_of_range_is_refused_too() -> None:
+    assert "input.seed: a number must lie between" in refusal(
+        {"prompt": "x", "seed": "99999999999999999999"}, model_id=IMAGE
+    )
+
+
+@pytest.mark.parametrize("given", [{"prompt": "a\0 f\ud800ox"}, r'{"prompt": "a\u0000 f\ud800ox"}'])
+def test_characters_that_airflow_cannot_store_are_left_out_and_named(
+    given: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sent(given, {"te\0am": "\udc00art"}, model_id=IMAGE) == {
+        "model_id": IMAGE,
+        "input": {"prompt": "a fox"},
+        "tags": [{"key": "team", "value": "art"}],
+    }
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert all(place in record.getMessage() for place in ("input.prompt", "tags."))
 
 
 def test_an_input_that_is_json_text_is_read() -> None:
@@ -190,3 +215,45 @@ def test_the_callers_objects_are_never_changed() -> None:
     request = build(given, tags, IMAGE)
     request.input["loras"].append("changed")
     assert (given, tags) == before
+
+
+SPEECH = "fal-ai/elevenlabs/tts/multilingual-v2"
+
+
+@pytest.mark.parametrize(
+    ("value", "model_id", "fields"),
+    [
+        ("a fox", IMAGE, {"prompt": "a fox"}),
+        ("{red|blue} fox", IMAGE, {"prompt": "{red|blue} fox"}),
+        ("moo", f" {SPEECH} ", {"text": "moo"}),
+        ({"prompt": "a fox", "seed": 4}, IMAGE, {"prompt": "a fox", "seed": 4}),
+        ({"input": {"prompt": "a fox"}}, IMAGE, {"prompt": "a fox"}),
+        ({"model_id": IMAGE, "input": "a fox"}, "other", {"prompt": "a fox"}),
+        ({"model_id": SPEECH, "input": "moo"}, IMAGE, {"text": "moo"}),
+        ({"model_id": IMAGE, "input": ' {"prompt": "a fox"}'}, "other", {"prompt": "a fox"}),
+        ({"model_id": None, "input": '{"prompt": "a fox"}', "tags": None}, IMAGE, {"prompt": "a fox"}),
+        ({"prompt": "a fox", "input": {"a": 1}}, IMAGE, {"prompt": "a fox", "input": {"a": 1}}),
+        ({"input": "a text"}, "someone/else", {"input": "a text"}),
+    ],
+)
+def test_a_request_is_read_however_much_of_one_is_given(value: Any, model_id: str, fields: dict[str, Any]) -> None:
+    request = InvokeRequest.read(value, model_id=model_id, tags={"all": "1"})
+    wanted = value.get("model_id") if isinstance(value, dict) else None
+    assert (request.model_id, request.input) == (wanted or model_id.strip(), fields)
+    assert request.tags == (Tag(key="all", value="1"),)
+
+
+def test_what_a_request_has_itself_wins_over_the_defaults() -> None:
+    given = {"input": '{"seed": 1}', "model_id": "m", "tags": {"own": "1"}}
+    request = InvokeRequest.read(given, model_id="n", tags={"all": "1"}, shared={"seed": 0, "steps": 2})
+    assert (request.model_id, request.input, request.tags) == (
+        "m",
+        {"seed": 1, "steps": 2},
+        (Tag(key="own", value="1"),),
+    )
+
+
+@pytest.mark.parametrize("value", [None, 7, ["a fox"], {"model_id": "m", "input": "{'prompt': 'x'}"}, {"input": {}}])
+def test_what_makes_no_request_is_refused(value: Any) -> None:
+    with pytest.raises(FalInvokeInputError, match="nothing was sent"):
+        InvokeRequest.read(value)

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
-import pytest
+from email.utils import formatdate
 
-from airflow_provider_falinvoke.api.pacing import MAX_BACKOFF, backoff, rejected_pause
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_falinvoke.api.pacing import (
+    LONGEST_WINDOW,
+    MAX_BACKOFF,
+    backoff,
+    rejected_pause,
+    seconds_to_reset,
+)
 
 NOW = 1_800_000_000.0
 
@@ -83,7 +93,12 @@ def test_a_reset_that_is_almost_there_is_waited_for_a_second() -> None:
         {"retry-after": "nan"},
         {"retry-after": "inf"},
         {"retry-after": "-3"},
-        {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"},
+        {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"retry-after": "Wed, 99 Oct 2999 07:28:00 GMT"},
+        {"retry-after": "Wed, 21 Oct 999999 07:28:00 GMT"},
+        {"retry-after": "9" * 64_000 + " GMT"},
+        {"ratelimit-reset": "1e300"},
+        {"ratelimit-reset": "nan", "retry-after": "nan"},
         {"retry-after": ""},
         {"retry-after": "0"},
         {"retry-after": "0.0"},
@@ -93,6 +108,53 @@ def test_headers_that_tell_nothing_mean_a_growing_backoff(headers: dict[str, str
     """A zero tells nothing either: taken at its word, it makes a busy loop that uses up the quota."""
     for failures in (1, 3, 20):
         assert rejected_pause(headers, NOW, failures, middle) == backoff(failures, middle)
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    headers = {"retry-after": formatdate(NOW + 30, usegmt=True)}
+    assert rejected_pause(headers, NOW, 1, lowest) == 30.0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "1e9"},
+        {"retry-after": "86400"},
+        {"retry-after": "Fri, 31 Dec 2999 23:59:59 GMT"},
+        {"ratelimit-reset": str(NOW + 86_400)},
+        {"ratelimit-reset": str(NOW * 1000 + 86_400_000)},
+        {"x-ratelimit-reset-requests": "86400"},
+    ],
+)
+def test_whatever_a_header_says_a_window_is_an_hour_at_the_most(headers: dict[str, str]) -> None:
+    assert LONGEST_WINDOW <= rejected_pause(headers, NOW, 1) <= LONGEST_WINDOW + 1
+
+
+@pytest.mark.parametrize("scale", [1, 1e3, 1e6, 1e9], ids=["s", "ms", "µs", "ns"])
+def test_a_reset_may_count_thousandths_of_seconds(scale: float) -> None:
+    assert seconds_to_reset(str((NOW + 40) * scale), NOW) == pytest.approx(40, abs=1e-3)
+    assert seconds_to_reset(str((NOW - 40) * scale), NOW) is None
+
+
+def test_a_reset_may_count_from_now() -> None:
+    assert seconds_to_reset("40", NOW) == 40.0
+
+
+@pytest.mark.parametrize(
+    ("remaining", "binds"), [({}, True), ({"x": "4000"}, True), ({"": "0"}, True), ({"": "4000"}, False)]
+)
+@pytest.mark.parametrize("reset", ["ratelimit-reset", "x-ratelimit-reset-requests"])
+def test_a_reset_binds_only_where_nothing_remains(reset: str, remaining: dict[str, str], binds: bool) -> None:
+    """A 429 for the minute says what is left of the hour, and when the oldest request of that expires."""
+    left = {reset.replace("reset", "remaining") + name: value for name, value in remaining.items()}
+    pause = rejected_pause({reset: str(NOW + 3000), **left}, NOW, 1, lowest)
+    assert (pause > 3000) is binds
+    assert binds or pause == backoff(1, lowest)
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "ratelimit-reset", "ratelimit-remaining"]), st.text()))
+def test_any_headers_give_a_pause_within_bounds(headers: dict[str, str]) -> None:
+    assert 0 < rejected_pause(headers, NOW, 1) <= LONGEST_WINDOW + 1
 
 
 def test_a_retry_after_that_tells_nothing_leaves_the_resets_to_count() -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -13,13 +14,23 @@ from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Failure as FailureOutcome
-from airflow_provider_falinvoke.api.outcomes import Reply, Resumed, Send, invocation_path, pause_after, words
+from airflow_provider_falinvoke.api.outcomes import (
+    Reply,
+    Resumed,
+    Send,
+    invocation_path,
+    pause_after,
+    poll_pause,
+    words,
+)
+from airflow_provider_falinvoke.api.pacing import PROBE
 from airflow_provider_falinvoke.api.schedule import ENOUGH, BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeAPIError,
     FalInvokeAuthError,
     FalInvokeError,
+    FalInvokeInputError,
     FalInvokeJobFailedError,
     FalInvokeJobRefusedError,
     FalInvokeNotFoundError,
@@ -66,6 +77,25 @@ def test_any_2xx_with_a_request_id_or_a_result_is_a_submitted_job(
     assert [send for _, send in played.sends] == [Send("POST", "/v1/async-invoke", REQUEST.body())]
 
 
+@pytest.mark.parametrize(
+    ("answer", "where"),
+    [
+        (reply(202, CUT_OFF), "in the text of the reply"),
+        (reply(200, b"<>{'request_id': 'r1'}"[2:]), "in the text of the reply"),
+        (reply(202, b"", location="/v1/async-invoke/r1"), "in the Location header"),
+        (reply(303, b"", location="https://inference.do-ai.run/v1/async-invoke/r1"), "in the Location header"),
+    ],
+)
+def test_an_id_that_a_reply_shows_somewhere_is_the_jobs_and_that_is_said(
+    answer: Answer, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    played = submit(answer)
+    assert (played.result.request_id, played.result.status) == ("r1", InvocationStatus.UNKNOWN)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert "r1" in warning
+    assert where in warning
+
+
 MAYBE_PAID = "may be running and paid"
 NOT_PAID = "not submitted and nothing is paid"
 
@@ -85,7 +115,19 @@ FAILED_SUBMITS = {
     "2xx without a request_id": Row(reply(202, {"status": "QUEUED"}), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
     "2xx of something else": Row(reply(200, {"hi": 1}), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
     "2xx with HTML": Row(reply(200, HTML), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
-    "2xx cut off": Row(reply(202, CUT_OFF), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
+    "2xx cut off": Row(reply(202, b'{"request_id": "r1-cut'), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
+    "2xx with an id of blanks": Row(
+        reply(202, {"request_id": "  ", "status": "QUEUED"}), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID
+    ),
+    "2xx with a dict as an id": Row(
+        reply(202, {"request_id": {"id": "r1"}, "status": "QUEUED"}), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID
+    ),
+    "2xx with an error": Row(
+        reply(200, {"id": "too_many_requests", "message": "Slow down.", "request_id": "of-http"}),
+        FalInvokeAmbiguousSubmitError,
+        None,
+        "without a request_id: Slow down",
+    ),
     "2xx empty": Row(reply(202), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
     "2xx null": Row(reply(202, None), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
     "204": Row(reply(204), FalInvokeAmbiguousSubmitError, None, MAYBE_PAID),
@@ -96,6 +138,17 @@ FAILED_SUBMITS = {
     "404": Row(reply(404, b"page not found"), FalInvokeNotFoundError, 404, "enable fal models"),
     "422": Row(reply(422, {"detail": [{"loc": ["body", "x"], "msg": "bad"}]}), FalInvokeAPIError, 422, "body.x: bad"),
     "307": Row(reply(307, b"", location="https://elsewhere"), FalInvokeAPIError, 307, "check the connection's host"),
+    "308": Row(reply(308, b"", location="https://elsewhere"), FalInvokeAPIError, 308, "check the connection's host"),
+    **{
+        str(status): Row(reply(status, b""), FalInvokeAmbiguousSubmitError, status, MAYBE_PAID)
+        for status in (100, 300, 303, 304, 409, 418, 424, 460, 499, 520, 599, 600, 999)
+    },
+    **{
+        str(status): Row(
+            reply(status, b"", location="/login"), FalInvokeAmbiguousSubmitError, status, "check the connection's host"
+        )
+        for status in (301, 302)
+    },
     "408": Row(reply(408), FalInvokeAmbiguousSubmitError, 408, MAYBE_PAID),
     "500": Row(reply(500, {"message": "oops"}), FalInvokeAmbiguousSubmitError, 500, MAYBE_PAID),
     "502": Row(reply(502, HTML), FalInvokeAmbiguousSubmitError, 502, MAYBE_PAID),
@@ -211,6 +264,13 @@ def test_a_request_id_is_one_segment_of_the_path_whatever_it_holds(request_id: s
     assert invocation_path(request_id) == f"/v1/async-invoke/{segment}"
     played = play(protocol.get(request_id, patience=0), [reply(200, QUEUED)])
     assert [send for _, send in played.sends] == [Send("GET", f"/v1/async-invoke/{segment}")]
+
+
+def test_a_request_id_that_fits_into_no_path_is_an_error_before_anything_is_sent() -> None:
+    for request_id in ("", "  ", "x" * 1_001):
+        with pytest.raises(FalInvokeInputError):
+            invocation_path(request_id)
+    invocation_path("x" * 1_000)
 
 
 # ---- wait -----------------------------------------------------------------------------------------------------------
@@ -340,6 +400,11 @@ def test_a_failed_job_raises_with_what_the_api_says(status: str, given: object, 
     assert len(played.sends) == 2
 
 
+def test_completed_without_an_output_and_with_an_error_is_a_failed_job_in_the_words_of_the_api() -> None:
+    error = wait([reply(200, {**DONE, "output": None, "error": "NSFW content"})]).error(FalInvokeJobRefusedError)
+    assert "failed: NSFW content." in str(error)
+
+
 def test_a_failed_job_names_its_model() -> None:
     error = wait([reply(200, {**QUEUED, "status": "FAILED", "model_id": "fal-ai/x"})]).error(FalInvokeJobFailedError)
     assert "The job r1 of fal-ai/x failed" in str(error)
@@ -392,8 +457,22 @@ PASSING = {
     "cut off": reply(200, CUT_OFF),
     "empty": reply(200),
     "null": reply(200, None),
-    "a list": reply(200, [QUEUED]),
+    "a list": reply(200, [QUEUED, QUEUED]),
+    "another job": reply(200, {**DONE, "request_id": "r2"}),
+    "an error with 200": reply(200, {"id": "too_many_requests", "message": "Slow down."}),
 }
+
+
+def test_an_answer_about_another_job_is_not_taken_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    played = wait([reply(200, {**DONE, "request_id": "r2", "output": {"images": ["theirs"]}}), reply(200, DONE)])
+    assert (played.result.request_id, played.result.output) == ("r1", DONE["output"])
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert "about another job (r2)" in warning
+    assert "/v1/async-invoke/r1" in warning
+    error = wait(itertools.repeat(reply(200, {**DONE, "request_id": "r2"}))).error(FalInvokeTimeoutError)
+    assert "about another job (r2)" in str(error)
+
+
 passing = pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
 
 
@@ -436,8 +515,9 @@ def test_a_wait_honours_retry_after() -> None:
 
 
 def test_a_retry_after_beyond_the_deadline_does_not_prolong_the_wait() -> None:
-    played = wait([reply(429, {}, retry_after="86400"), reply(200, DONE)])
-    assert played.times == [0.0, 100.0 + protocol.LAST_LOOK_GRACE]
+    late = reply(429, {}, retry_after="86400")
+    played = wait([late, late, reply(200, DONE)])
+    assert played.times == [0.0, PROBE, 100.0 + protocol.LAST_LOOK_GRACE]
     assert played.result.status is InvocationStatus.COMPLETED
 
 
@@ -712,10 +792,52 @@ def test_the_body_of_a_reply_is_not_in_its_repr() -> None:
     assert "secret" not in repr(Reply(200, {}, b"secret", T0))
 
 
-def test_only_a_429_is_waited_for_by_its_headers() -> None:
-    headers = {"retry-after": "50"}
-    assert pause_after(Reply(429, headers, b"", T0), 1) >= 50
-    assert pause_after(Reply(503, headers, b"", T0), 1) < 1
+def test_what_the_api_says_about_a_pause_counts_wherever_the_same_may_pass() -> None:
+    for headers in ({"retry-after": "50"}, {"retry-after": formatdate(T0 + 50, usegmt=True)}):
+        for status in (429, 503, 500, 408):
+            assert 50 <= pause_after(Reply(status, headers, b"", T0), 1) <= 50.25
+            assert 50 <= pause_after(Reply(status, headers, b"", 70.0, ahead=T0 - 70), 1) <= 50.25
+        assert pause_after(Reply(200, headers, b"", T0), 1) < 1
+    assert pause_after(Reply(503, {"ratelimit-reset": str(T0 + 50)}, b"", T0), 1) < 1, "its window has requests left"
+
+
+def test_no_poll_waits_longer_than_until_a_probe_may_go() -> None:
+    for headers in ({"retry-after": "1e9"}, {"ratelimit-reset": str(T0 * 1000 + 3e6)}):
+        assert poll_pause(Reply(429, headers, b"", T0), 1) == PROBE
+        assert 3000 <= pause_after(Reply(429, headers, b"", T0), 1) <= 3601, "a submit would rather give up"
+
+
+def test_no_state_and_no_reason_acts_in_a_log_or_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    odd = "x\x1b[2J\u202e\r\n\x9b"
+    submit(reply(202, {"request_id": odd, "status": odd}))
+    submit(reply(202, f'{{"request_id": "{odd[:3]}", "sta'.encode()))
+    for script in (
+        [reply(200, {"request_id": "r1", "status": odd})],
+        [reply(200, {"request_id": odd, "status": "COMPLETED"})],
+        [failure(odd), reply(503, odd.encode())],
+        [reply(200, {"request_id": "r1", "status": "FAILED", "error": odd, "model_id": odd})],
+    ):
+        assert str(wait(itertools.cycle(script)).raised).isprintable()
+    assert len(caplog.records) > 9
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_a_key_that_is_repeated_in_escapes_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    key = "sk-do-v1/0123456789"
+    echo = key.replace("/", "\\/").replace("-", "\\u002d")
+
+    def echoed(status: int, body: str) -> Answer:
+        return lambda now: Reply(status, {}, body.replace("ECHO", echo).encode(), now, key=key)
+
+    for body in ('{"message": "ECHO"}', '{"message": "ECHO', '{"request_id": "ECHO"}'):
+        for status in (200, 202, 400, 401, 500, 503):
+            for played in (submit(echoed(status, body)), wait(itertools.repeat(echoed(status, body)))):
+                assert key not in f"{played.raised!r} {played.returned}"
+    failed = '{"request_id": "r1", "status": "FAILED", "error": "ECHO", "output": "ECHO"}'
+    assert "failed: ***." in str(wait([echoed(200, failed)]).raised)
+    assert not [record for record in caplog.records if key in record.getMessage() or echo in record.getMessage()]
+    assert key not in repr(echoed(200, "")(T0))
 
 
 @pytest.mark.parametrize(("refused", "kind"), [(False, FalInvokeJobFailedError), (True, FalInvokeJobRefusedError)])

@@ -35,12 +35,16 @@ def test_an_item_is_a_prompt_an_input_or_a_request(tmp_path: Path) -> None:
         {"prompt": "a hen", "seed": 4},
         {"input": {"prompt": "a cow"}},
         {"model_id": SPEECH, "input": {"text": "moo"}, "tags": {"k": "v"}},
+        {"model_id": SPEECH, "input": '{"text": "moo"}'},
+        {"model_id": SPEECH, "input": "moo"},
     ]
     expected = [
         {"model_id": IMAGE, "input": {"prompt": "a fox"}},
         {"model_id": IMAGE, "input": {"prompt": "a hen", "seed": 4}},
         {"model_id": IMAGE, "input": {"prompt": "a cow"}},
         {"model_id": SPEECH, "input": {"text": "moo"}, "tags": [{"key": "k", "value": "v"}]},
+        {"model_id": SPEECH, "input": {"text": "moo"}},
+        {"model_id": SPEECH, "input": {"text": "moo"}},
     ]
     assert bodies(given) == expected
     assert bodies(tuple(given)) == expected

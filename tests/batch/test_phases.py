@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_provider_falinvoke.batch.phases import IN_FLIGHT, PAID, TROUBLE, Asked, Item, Phase, phase_after, take_up
@@ -40,12 +42,12 @@ def taken_up(phase: Phase, asked: Asked = SAME, *, cleared: bool = False, policy
 #: What a retry, and a user's clear, make of an item that an earlier try left; the request is the same.
 TABLE = {
     Phase.WAITING: (Phase.WAITING, Phase.WAITING),
-    Phase.INTENT: (Phase.AMBIGUOUS, Phase.WAITING),
+    Phase.INTENT: (Phase.AMBIGUOUS, Phase.AMBIGUOUS),
     Phase.SUBMITTED: (Phase.SUBMITTED, Phase.SUBMITTED),
     Phase.DONE: (Phase.DONE, Phase.DONE),
     Phase.FAILED: (Phase.WAITING, Phase.WAITING),
     Phase.REFUSED: (Phase.REFUSED, Phase.WAITING),
-    Phase.AMBIGUOUS: (Phase.AMBIGUOUS, Phase.WAITING),
+    Phase.AMBIGUOUS: (Phase.AMBIGUOUS, Phase.AMBIGUOUS),
     Phase.LATE: (Phase.SUBMITTED, Phase.SUBMITTED),
     Phase.UNSAVED: (Phase.SUBMITTED, Phase.SUBMITTED),
     Phase.GONE: (Phase.SUBMITTED, Phase.WAITING),
@@ -81,7 +83,18 @@ def test_what_may_be_paid_is_never_submitted_again_without_being_told_to(phase: 
     """Whatever is asked for now: a template may render to something else at each try, and pay each time."""
     assert taken_up(phase, asked).phase is Phase.AMBIGUOUS
     assert taken_up(phase, asked, policy="retry") == Item(3, asked)
-    assert taken_up(phase, asked, cleared=True) == Item(3, asked)
+
+
+def test_a_clear_pays_again_only_where_a_try_has_told_that_it_may_have_been_paid() -> None:
+    """A clear in the middle of a POST, or of something else's sake, says nothing about a job that nobody knew of."""
+    untold = left_in(Phase.AMBIGUOUS)
+    told = replace(untold, reported_at=60.0)
+    for cleared, old, phase in (
+        (True, untold, Phase.AMBIGUOUS),
+        (False, told, Phase.AMBIGUOUS),
+        (True, told, Phase.WAITING),
+    ):
+        assert take_up(old, SAME, cleared=cleared, policy="fail", deadline=1.0).phase is phase
 
 
 def test_no_retry_loses_a_job_that_runs_or_is_home() -> None:

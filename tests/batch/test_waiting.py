@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
+from airflow_provider_falinvoke.api.outcomes import Reply
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch import waiting
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited, first_look, judged
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
-    FalInvokeConfigError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
@@ -30,7 +32,8 @@ FAST, SLOW = "fal-ai/fast-sdxl", "fal-ai/flux/slow"
 
 def judgement(answer: Any, *, asked_at: float = 20.0, failures: int = 0) -> Ended | Job:
     job = Job("r", submitted_at=10.0, deadline=100.0, look_at=asked_at)
-    return judged(job, answer, asked_at=asked_at, now=asked_at + 0.5, schedule=EVERY_SECOND, failures=failures)
+    now = asked_at + 0.5
+    return judged(job, answer, asked_at=asked_at, now=now, schedule=EVERY_SECOND, failures=failures, account=Account())
 
 
 def invocation(status: InvocationStatus, **fields: Any) -> Invocation:
@@ -76,6 +79,18 @@ def test_a_refusal_is_the_end_of_the_wait_for_this_job() -> None:
     assert judgement(error) == Ended("r", error=error)
 
 
+def account(durations: list[float], *, scarce: bool = False) -> Account:
+    """Return what is known after jobs that took so long, and a reply that says whether requests are scarce."""
+    made = Account()
+    for seconds in durations:
+        made.durations.add(FAST, seconds)
+    if scarce:
+        headers = {"ratelimit-limit": "250", "ratelimit-remaining": "0", "ratelimit-reset": "600", "retry-after": "600"}
+        made.gate.hear(Reply(429, headers, b"", 10.0))
+        assert made.gate.is_scarce(16.0)
+    return made
+
+
 KNOWN = [20.0] * 40
 
 
@@ -88,16 +103,49 @@ KNOWN = [20.0] * 40
     ],
 )
 def test_a_job_that_most_likely_ended_is_looked_at_at_once(soonest: float, known: list[float], expected: float) -> None:
-    assert first_look(Job("r", 10.0, 100.0, 0.0), soonest, PollSchedule(), known) == expected
+    assert first_look(Job("r", 10.0, 100.0, 0.0), soonest, PollSchedule(), account(known), FAST) == expected
 
 
 def test_a_job_that_most_likely_runs_is_looked_at_when_it_most_likely_ended() -> None:
-    assert 29.0 < first_look(Job("r", 10.0, 100.0, 0.0), 16.0, PollSchedule(), KNOWN) < 32.0
+    assert 29.0 < first_look(Job("r", 10.0, 100.0, 0.0), 16.0, PollSchedule(), account(KNOWN), FAST) < 32.0
 
 
 def test_a_job_that_an_earlier_wait_has_looked_at_keeps_its_time() -> None:
-    assert first_look(Job("r", 10.0, 100.0, 40.0), 16.0, PollSchedule(), KNOWN) == 40.0
-    assert first_look(Job("r", 10.0, 100.0, 12.0), 16.0, PollSchedule(), KNOWN) == 16.0
+    for known in (account(KNOWN), account([], scarce=True)):
+        assert first_look(Job("r", 10.0, 100.0, 40.0), 16.0, PollSchedule(), known, FAST) == 40.0
+        assert first_look(Job("r", 10.0, 100.0, 12.0), 16.0, PollSchedule(), known, FAST) == 16.0
+
+
+def test_where_requests_are_scarce_a_batch_polls_as_rarely_as_a_single_job() -> None:
+    steady, job = PollSchedule(jitter=0.0), Job("r", 10.0, 1000.0, 0.0)
+    scarce = account([], scarce=True)
+    assert first_look(job, 16.0, steady, scarce, FAST) == scarce.look_at(steady, FAST, 10.0, 16.0) == 16.0 + 5 * 1.7
+    for known, factor in ((scarce, 5), (account([]), 1)):
+        again = judged(
+            job,
+            invocation(InvocationStatus.IN_PROGRESS),
+            asked_at=20.0,
+            now=20.0,
+            schedule=steady,
+            failures=0,
+            account=known,
+        )
+        assert isinstance(again, Job)
+        assert again.look_at == 20.0 + factor * 2.5
+
+
+def test_what_is_known_of_a_models_jobs_says_when_to_look_again() -> None:
+    again = judged(
+        Job("r", 10.0, 1000.0, 0.0),
+        invocation(InvocationStatus.IN_PROGRESS, model_id=FAST),
+        asked_at=12.5,
+        now=12.5,
+        schedule=PollSchedule(),
+        failures=0,
+        account=account(KNOWN),
+    )
+    assert isinstance(again, Job)
+    assert 29.0 < again.look_at < 32.0
 
 
 def submitted(hook: FalInvokeHook, count: int, model_id: str = FAST, **fields: Any) -> list[Job]:
@@ -192,12 +240,36 @@ def test_a_key_that_is_refused_ends_the_wait_for_all(emulator: Emulator) -> None
     assert (waited.ended, set(waited.looks)) == ([], {job.request_id for job in jobs})
 
 
-def test_a_connection_that_is_gone_ends_the_wait_for_all(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_cannot_be_read_for_a_moment_is_asked_for_again(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = submitted(FalInvokeHook(), 2)
+    failures: list[int] = []
+    get = FalInvokeHook.async_get
+
+    async def away_at_first(self: FalInvokeHook, *arguments: Any, **options: Any) -> Invocation:
+        if len(failures) < 3:
+            failures.append(1)
+            raise AirflowException("The conn_id isn't defined")
+        return await get(self, *arguments, **options)
+
+    monkeypatch.setattr(FalInvokeHook, "async_get", away_at_first)
+    monkeypatch.setattr(waiting, "backoff", lambda _: 0.0)
+    waited = wait(jobs)
+    assert (len(waited.ended), waited.error) == (2, None)
+
+
+def test_a_connection_that_is_gone_ends_the_wait_for_all_and_a_retry_takes_the_jobs_up(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "CONNECTION_PATIENCE", 0.0)
     jobs = submitted(FalInvokeHook(), 1, SLOW)
-    monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", "{}")
     monkeypatch.delenv("AIRFLOW_CONN_FALINVOKE_DEFAULT")
     waited = run_watched(Wait(FalInvokeHook("nowhere"), jobs, schedule=QUICK).run())
-    assert isinstance(waited.error, FalInvokeConfigError)
+    assert isinstance(waited.error, FalInvokeUnreachableError)
+    assert "The connection 'nowhere' cannot be read" in str(waited.error)
+    assert waited.error.may_pass
+    assert set(waited.looks) == {jobs[0].request_id}
 
 
 def test_a_large_invocation_is_left_for_the_worker_to_fetch(emulator: Emulator) -> None:

@@ -66,6 +66,16 @@ def test_collect_waits_for_a_job_and_saves_its_files(cli: Run, emulator: Emulato
     assert len(emulator.posts()) == 1
 
 
+def test_what_is_not_saved_is_said(cli: Run, emulator: Emulator, tmp_path: Path) -> None:
+    request_id = submit(FAST)
+    url = emulator.jobs[request_id].request_id and f"{emulator.media_url}/files/{request_id}/0.png"
+    output = {"images": [{"url": url}], "preview": {"url": "https://media.invalid/a.png"}}
+    emulator.add_fault(Fault("merge", on="get", value={"output": output}))
+    ended = cli("collect", request_id, "--to", str(tmp_path), "-o", "json")
+    assert ended.code == 0, ended.err
+    assert f"{request_id}: not saved: preview.url (a URL, and not in the shape of a file)" in ended.err
+
+
 def test_collect_goes_on_past_a_job_that_fails_and_the_exit_code_says_so(
     cli: Run, emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -281,3 +281,11 @@ def test_with_a_certificate_it_speaks_https_and_the_connection_trusts_it(tmp_pat
 def test_a_certificate_that_cannot_be_read_is_refused_before_anything_listens(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Emulator(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key")))
+
+
+def test_nothing_that_a_client_sends_acts_on_the_terminal_that_shows_the_log() -> None:
+    odd = "/x\x1b[2J\x9b\u202e\u2028\r\ny"
+    line = RecordedRequest("GET\x07", odd + "z" * 70_000, "other", odd, None, 404, 0.0).line()
+    assert line.isprintable()
+    assert len(line) < 2_000
+    assert line.startswith("GET\\x07 /x\\x1b[2J")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,18 @@ def test_long_values_that_differ_stay_different() -> None:
     assert len(one) == len(other) == 80
     assert one != other
     assert len(sanitised("ü" * 500).encode()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("ti", "place"),
+    [
+        ({"map_index": -1}, ""),
+        ({"map_index": 4}, "4"),
+        ({"map_index": -1, "region_id": None, "region_index": None}, ""),
+        ({"map_index": -1, "region_id": "loop", "region_index": 0}, "loop-0"),
+        ({"map_index": 4, "region_id": "loop", "region_index": 2}, "loop-2-4"),
+    ],
+)
+def test_a_mapped_task_and_an_iteration_of_a_loop_have_places_of_their_own(ti: dict[str, Any], place: str) -> None:
+    names = {"dag_id": "d", "run_id": "r", "task_id": "t"}
+    assert Place.of(SimpleNamespace(**names, **ti)) == Place("d", "r", "t", place)

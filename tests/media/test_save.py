@@ -25,7 +25,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeMediaGoneError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
-from airflow_provider_falinvoke.media import FileName, Place, Saving, find_media
+from airflow_provider_falinvoke.media import FileName, Place, Saving, contents_of, find_media
 from airflow_provider_falinvoke.media.manifest import MediaFile
 from tests.api.server import Handler, Script, answer, serving
 from tests.support.s3 import Bucket
@@ -355,6 +355,97 @@ class TestMishaps:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("quotes", [True, False])
+def test_what_a_private_host_answers_is_in_no_error(
+    quotes: bool, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_falinvoke.api.downloads.Downloader.quotes", quotes)
+    with serving(answer(200, b"internal words")) as host, pytest.raises(FalInvokeMediaError) as caught:
+        save(made_up({"images": [host.base_url]}), tmp_path.as_uri())
+    assert "it is a text and not a file of media" in str(caught.value)
+    assert ("internal words" in str(caught.value)) is quotes
+
+
+def inline(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+class TestBounds:
+    """What a stranger's output may take of number, bytes and time together."""
+
+    PICTURE = picture("PNG")
+
+    def test_of_more_files_the_first_are_saved_and_a_warning_names_the_others(
+        self, emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        output = {"images": [inline(self.PICTURE + bytes([number])) for number in range(5)]}
+        files = save(made_up(output), Saving(tmp_path.as_uri(), max_files=3))
+        assert [file.number for file in files] == [1, 2, 3]
+        (said,) = [record for record in caplog.records if "Left out" in record.message]
+        assert said.levelname == "WARNING"
+        assert "the-id" in said.message
+        assert "images[3] (beyond max_files, 3), images[4] (beyond max_files, 3)" in said.message
+
+    def test_a_file_that_is_skipped_does_not_count(self, emulator: Emulator, tmp_path: Path) -> None:
+        output = {
+            "images": [inline(self.PICTURE + bytes([number])) for number in range(3)],
+            "has_nsfw_concepts": [True, False, False],
+        }
+        files = save(made_up(output), Saving(tmp_path.as_uri(), max_files=2, on_flagged="skip"))
+        assert [file.number for file in files] == [2, 3]
+
+    def test_ten_thousand_files_are_few_by_default(self) -> None:
+        output = {"images": [f"https://media.invalid/{number}.png" for number in range(10_000)]}
+        choice = Saving("file:///x").choose(contents_of(output))
+        assert len(choice.wanted) == 64
+        assert (len(choice.left_out), choice.left_out[-1]) == (101, "and 9836 more")
+
+    @pytest.mark.parametrize("kind", ["inline", "fetched"])
+    def test_more_bytes_than_all_files_may_have_are_refused_for_good(
+        self, kind: str, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        with serving(*[answer(200, self.PICTURE)] * 3) as host:
+            one = {"inline": lambda n: inline(self.PICTURE + bytes([n])), "fetched": lambda n: f"{host.base_url}/{n}"}
+            output = {"images": [one[kind](number) for number in range(3)]}
+            with pytest.raises(FalInvokeMediaError, match=r"bytes together \(max_total_size\)") as caught:
+                save(made_up(output), Saving(tmp_path.as_uri(), max_total_size=2 * len(self.PICTURE) + 2))
+        assert not caught.value.may_pass
+        assert len(list(tmp_path.iterdir())) <= 2
+
+    @pytest.mark.usefixtures("quick_backoff")
+    def test_bytes_that_come_again_are_counted_once(self, emulator: Emulator, tmp_path: Path) -> None:
+        data = wav(100)
+        with serving(answer(200, data[: 1 << 20], length=len(data)), answer(200, data)) as host:
+            (file,) = save(made_up({"audio": host.base_url}), Saving(tmp_path.as_uri(), max_total_size=len(data)))
+        assert file.size == len(data)
+
+    def test_when_the_time_for_all_files_is_up_a_retry_may_do_better(self, emulator: Emulator, tmp_path: Path) -> None:
+        def endless(handler: Handler) -> None:
+            handler.send_response(200)
+            handler.end_headers()
+            handler.wfile.write(wav(1))
+            while not handler.state.closing.wait(0.05):
+                handler.wfile.write(b"drop")
+
+        late = pytest.raises(FalInvokeMediaError, match=r"0.3 s, is up \(save_timeout\)")
+        with serving(endless) as host, late as caught:
+            save(made_up({"audio": host.base_url}), Saving(tmp_path.as_uri(), save_timeout=0.3))
+        assert caught.value.may_pass
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_storage_that_hangs_holds_the_task_no_longer_than_that(
+        self, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = threading.Event()
+        monkeypatch.setattr("airflow_provider_falinvoke.media.save._GRACE", 0.1)
+        monkeypatch.setattr("airflow_provider_falinvoke.media.store.Folder.new_file", lambda *_: released.wait(20))
+        try:
+            with pytest.raises(FalInvokeMediaError, match="save_timeout"):
+                save(made_up({"images": [inline(self.PICTURE)]}), Saving(tmp_path.as_uri(), save_timeout=0.1))
+        finally:
+            released.set()
+
+
 def test_several_files_come_at_once_and_not_more_than_four(emulator: Emulator, tmp_path: Path) -> None:
     lock = threading.Lock()
     under_way, most = 0, 0
@@ -434,6 +525,18 @@ class TestFlagged:
         assert not [request for request in emulator.requests if request.route == "media"]
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.parametrize("flag", ["true", 1, [True], {"nsfw": True}, "who knows", 0.98])
+    def test_a_flag_in_any_spelling_counts_and_so_does_one_that_cannot_be_read(
+        self, flag: Any, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        images = [inline(picture("PNG")), inline(picture("JPEG"))]
+        job = made_up({"images": images, "has_nsfw_concepts": [flag, False]})
+        doubt = r" \(what is said of 1 cannot be read" if flag in ("who knows", 0.98) else " and"
+        with pytest.raises(FalInvokeFlaggedError, match=r"flagged its files 1 \(of 2\)" + doubt):
+            save(job, Saving(tmp_path.as_uri(), on_flagged="fail"))
+        assert [file.number for file in save(job, Saving(tmp_path.as_uri(), on_flagged="skip"))] == [2]
+        assert [file.number for file in save(job, tmp_path.as_uri())] == [1, 2]
+
     def test_skipped_with_their_numbers_left_free(self, emulator: Emulator, tmp_path: Path) -> None:
         emulator.add_fault(Fault("flag", value=[2]))
         invocation = done(num_images=3)
@@ -453,6 +556,11 @@ def test_an_output_without_files_is_named_with_what_it_holds(
     with pytest.raises(FalInvokeMediaGoneError, match=words) as caught:
         save(made_up(output), tmp_path.as_uri())
     assert caught.value.request_id == "the-id"
+
+
+def test_an_output_without_files_names_what_may_be_one(emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(FalInvokeMediaGoneError, match=r"not in the shape of one: vocals.url \(a URL"):
+        save(made_up({"vocals": {"url": "https://media.invalid/a.wav"}}), tmp_path.as_uri())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -139,6 +141,37 @@ def test_parts_are_joined_in_their_order_whenever_they_arrive(
     assert s3_server.objects() == {"made/one.bin": data}
 
 
+@pytest.fixture
+def equal_parts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store insist, as Cloudflare's R2 does, on parts that are all of one size but for the last."""
+    from moto.s3.exceptions import InvalidPart
+    from moto.s3.models import FakeMultipart
+
+    complete = FakeMultipart.complete
+
+    def checked(upload: Any, body: Any) -> Any:
+        sizes = [part.contentsize for _, part in sorted(upload.parts.items())]
+        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
+            raise InvalidPart()
+        return complete(upload, body)
+
+    monkeypatch.setattr(FakeMultipart, "complete", checked)
+
+
+@pytest.mark.usefixtures("equal_parts_only")
+@pytest.mark.parametrize("sizes", [(1_300_000, 1 << 20, 3_000_001), (7 << 20, 1, 13 << 20)])
+def test_parts_are_of_one_size_however_the_bytes_come(sizes: tuple[int, ...], s3_server: Bucket) -> None:
+    data, at = LARGE + LARGE[::-1], 0
+    file = Folder(s3_server.path()).new_file("one.bin", "application/octet-stream")
+    for size in itertools.cycle(sizes):
+        file.write(data[at : at + size])
+        at += size
+        if at >= len(data):
+            break
+    file.commit()
+    assert s3_server.objects() == {"made/one.bin": data}
+
+
 @pytest.mark.parametrize(("data", "call"), [(b"a small one", "PutObject"), (LARGE, "UploadPart")])
 def test_a_body_whose_reply_was_lost_is_sent_again_from_its_beginning(
     s3_server: Bucket, data: bytes, call: str
@@ -233,7 +266,70 @@ def test_a_writer_that_was_taken_for_dead_cannot_replace_the_file_of_its_success
 
 
 def test_files_beside_it_are_left_alone(tmp_path: Path) -> None:
-    for name in ("two.bin.12345678.part", "one.bin.backup", "one.binary.part"):
+    names = (
+        "two.bin.12345678.part",
+        "one.bin.backup",
+        "one.binary.part",
+        "one.bin.notes.part",
+        "one.bin.1234567G.part",
+    )
+    for name in names:
         (tmp_path / name).write_bytes(b"not ours")
     Folder(tmp_path.as_uri()).write("one.bin", b"ours", "image/png")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == len(names) + 1
+
+
+def test_the_names_are_those_of_now_and_a_removed_file_is_gone(storage: Storage) -> None:
+    """Not those of a moment ago, which some storages' file systems remember."""
+    folder = Folder(storage.url)
+    assert folder.names("claims") == []
+    for name in ("1", "2"):
+        folder.write(f"claims/{name}", b"x", "text/plain")
+        assert "1" in folder.names("claims")
+    assert sorted(folder.names("claims")) == ["1", "2"]
+    folder.remove("claims/1")
+    assert folder.names("claims") == ["2"]
+    assert folder.names() == ["claims"]
+
+
+def test_a_file_on_a_disk_is_synced_before_it_has_its_name_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure leaves an empty file under the name, or no file at all."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        steps.append(f"sync {path.relative_to(tmp_path.parent)}")
+        if path.is_file():
+            assert path.read_bytes() == b"bytes", "what Python still holds is not synced"
+        fsync(descriptor)
+
+    def renamed(source: Path, target: str) -> Path:
+        steps.append("rename")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    Folder(tmp_path.as_uri()).write("new/folder/one", b"bytes", "text/plain")
+    first, second, file, *rest = steps
+    here = f"sync {tmp_path.name}"
+    assert {first, second} == {here, f"{here}/new"}, "a new folder is a name too"
+    assert file.startswith(f"{here}/new/folder/one.")
+    assert rest == ["rename", f"{here}/new/folder"]
+
+
+def test_a_file_system_that_cannot_sync_a_folder_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().is_dir():
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    Folder(tmp_path.as_uri()).write("one", b"bytes", "text/plain")
+    assert local(tmp_path).listing() == {"one": b"bytes"}

@@ -102,6 +102,7 @@ def test_the_result_is_a_plain_dict_with_the_documented_keys(emulator: Emulator)
         "output",
         "flagged",
         "files",
+        "left_out",
         "manifest",
         "prompt",
         "estimated_cost",
@@ -141,6 +142,9 @@ def test_every_template_field_is_rendered(emulator: Emulator, tmp_path: Path) ->
         file_name="{{ 'made' }}/{number}{extension}",
         max_file_size="{{ 10 ** 6 }}",
         download_timeout="{{ 60 }}",
+        max_files="{{ 3 }}",
+        max_total_size="{{ 10 ** 7 }}",
+        save_timeout="{{ 600 }}",
         defer_after="{{ 0 }}",
         poll_interval="{{ 0.05 }}",
         max_poll_interval="{{ 1 }}",
@@ -175,6 +179,12 @@ def test_a_template_that_yields_the_whole_input_may_be_json(emulator: Emulator) 
     ran = run(input="{{ {'prompt': 'a fox', 'num_images': 2} | tojson }}")
     assert ran.state == "success", ran.errors
     assert emulator.jobs[only_post(emulator)].input == {"prompt": "a fox", "num_images": 2}
+
+
+def test_a_whole_request_in_place_of_the_input_is_read_as_one(emulator: Emulator) -> None:
+    run(model_id=SHORT, input={"model_id": FAST, "input": json.dumps({"prompt": "a fox", **SMALL})})
+    (job,) = emulator.jobs.values()
+    assert (job.model_id, job.input) == (FAST, {"prompt": "a fox", **SMALL})
 
 
 def test_a_template_that_yields_a_dict_works_with_native_objects(emulator: Emulator) -> None:
@@ -572,19 +582,3 @@ def test_a_job_that_the_api_forgot_is_submitted_anew(emulator: Emulator, monkeyp
     emulator.reset()
     assert execute(operator(model_id=FAST), context)["request_id"] not in request_ids
     assert len(emulator.posts()) == 1
-
-
-def test_a_death_during_the_submit_stops_the_next_try(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = Context()
-    context["task_state_store"] = Memory()
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("airflow_provider_falinvoke.hooks.falinvoke.FalInvokeHook.submit_request", dies)
-        with pytest.raises(KeyboardInterrupt):
-            execute(operator(), context)
-    with pytest.raises(AirflowFailException, match="may pay twice"):
-        execute(operator(), context)
-    assert emulator.requests == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import pytest
 
 from airflow_provider_falinvoke import exceptions
 from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_falinvoke.api import drivers
+from airflow_provider_falinvoke.api.account import forget_accounts
+from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Say, Send
 from airflow_provider_falinvoke.durable import STORE_KEY
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from tests.support.execution import SLOW, Context, Memory, execute, operator
@@ -133,6 +138,176 @@ def test_a_wait_that_airflow_ended_is_looked_at_once_more(
     assert context["task_state_store"][STORE_KEY]["phase"] == "done"
 
 
+class Killed(BaseException):
+    """What a kill looks like from within."""
+
+
+def dies(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def test_a_death_during_a_post_stops_the_next_try_until_a_user_who_was_told_clears_the_task(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("airflow_provider_falinvoke.api.drivers._perform", dies_at_a_post)
+        execute(operator(model_id=FAST), context)
+    context.max_tries = 2  # cleared in the middle, by a user who cannot know
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=r"or was cleared, while it submitted.*may pay twice"):
+            execute(operator(model_id=FAST), context)
+    assert emulator.posts() == []
+    context.max_tries = 4
+    assert execute(operator(model_id=FAST), context)["status"] == "COMPLETED"
+    assert "Submitting again, though" in caplog.text
+    assert len(emulator.posts()) == 1
+
+
+def dies_at_a_post(step: Any, *arguments: Any) -> Any:
+    if getattr(step, "method", "") == "POST":
+        raise Killed
+    return drivers_perform(step, *arguments)
+
+
+drivers_perform = drivers._perform
+
+
+@pytest.mark.parametrize(
+    "not_taken",
+    [Failure("refused", arrived=False, at=0.0), Reply(429, {"retry-after": "30"}, b"", 0.0)],
+    ids=["refused", "429"],
+)
+def test_a_death_while_a_submit_pauses_leaves_no_doubt(
+    not_taken: Failure | Reply, emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was taken, and nothing is on its way."""
+
+    def dies_in_the_pause(step: Any, client: Any, clock: Callable[[], float]) -> Any:
+        if isinstance(step, Send):
+            assert context["task_state_store"][STORE_KEY]["phase"] == "intent"
+            return replace(not_taken, at=clock())
+        if isinstance(step, Say):
+            raise Killed
+        return drivers_perform(step, client, clock)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("airflow_provider_falinvoke.api.drivers._perform", dies_in_the_pause)
+        execute(operator(model_id=FAST), context)
+    assert context["task_state_store"] == {}
+    forget_accounts()
+    assert execute(operator(model_id=FAST), context)["status"] == "COMPLETED"
+    assert len(emulator.posts()) == 1
+
+
+def test_a_submit_that_is_killed_in_the_air_says_so(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = operator(model_id=FAST)
+
+    def killed(step: Any, *arguments: Any) -> Any:
+        if getattr(step, "method", "") == "POST":
+            one.on_kill()
+            raise Killed
+        return drivers_perform(step, *arguments)
+
+    monkeypatch.setattr("airflow_provider_falinvoke.api.drivers._perform", killed)
+    with pytest.raises(Killed):
+        execute(one, context)
+    assert "ended while it submitted a job, which may be running and paid" in capsys.readouterr().out
+
+
+def test_a_clear_that_drops_the_store_is_said_where_it_may_pay_twice(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "holds nothing of an earlier try: a clear drops it"
+    context.max_tries = 1
+    execute(operator(model_id=FAST), context)
+    assert words not in capsys.readouterr().out, "Airflow 3.3 keeps it"
+    monkeypatch.setattr("airflow.__version__", "3.4.0b2")
+    execute(operator(model_id=FAST), context)
+    assert words not in capsys.readouterr().out, "the store was kept"
+    context["task_state_store"].clear()
+    execute(operator(model_id=FAST), context)
+    assert words in capsys.readouterr().out
+    context["task_state_store"].clear()
+    context.max_tries = 0
+    execute(operator(model_id=FAST), context)
+    assert words not in capsys.readouterr().out, "a first try"
+
+
+def test_a_result_that_airflow_could_not_store_is_taken_again_after_a_clear(
+    emulator: Emulator, context: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = execute(operator(model_id=FAST), context)
+    context.max_tries = 2
+    again = operator(model_id=FAST)
+    assert execute(again, context)["request_id"] == first["request_id"]
+    assert "Airflow never stored that try's success" in capsys.readouterr().out
+    again.acknowledge_success()
+    context.max_tries = 4
+    assert execute(operator(model_id=FAST), context)["request_id"] != first["request_id"]
+    assert len(emulator.posts()) == 2
+
+
+def test_a_process_that_was_frozen_before_its_submit_sees_what_the_next_try_did(
+    emulator: Emulator, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = StorageCheck(lambda: execute(operator(model_id=FAST, output_path=tmp_path.as_uri()), context))
+    monkeypatch.setattr("airflow_provider_falinvoke.media.Saving.check_folder", checks)
+    result = execute(operator(model_id=FAST, output_path=tmp_path.as_uri()), context)
+    assert len(emulator.posts()) == 1
+    assert result["request_id"] in emulator.jobs
+
+
+class StorageCheck:
+    """Stands for a slow check of the folder, during which the next try does all its work."""
+
+    def __init__(self, next_try: Callable[[], object]) -> None:
+        self._next_try = next_try
+        self._entered = False
+
+    def __call__(self) -> None:
+        if not self._entered:
+            self._entered = True
+            self._next_try()
+
+
+def test_a_process_that_was_frozen_at_its_submit_sends_nothing(emulator: Emulator, context: Context) -> None:
+    """After a clear the store says "nothing" to the old process, and takes nothing from it."""
+    context["task_state_store"] = Lost()
+    with pytest.raises(exceptions.FalInvokeError, match="not submitted and nothing is paid"):
+        execute(operator(model_id=FAST), context)
+    assert emulator.posts() == []
+
+
+class Lost(Memory):
+    """The store as the process of an older try sees it on Airflow 3.3."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default
+
+    def set(self, key: str, value: Any) -> None:
+        raise RuntimeError("404")
+
+    def delete(self, key: str) -> None:
+        raise RuntimeError("404")
+
+
+def test_a_wait_that_airflow_ended_needs_no_xcom_to_find_its_job(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_running(context)
+    context.pushed.clear()
+    emulator.add_fault(Fault("spelling", on="get", value={"QUEUED": "COMPLETED"}, times=None))
+
+    def ends(*_: object) -> None:
+        raise TaskDeferralTimeout("Trigger timeout")
+
+    monkeypatch.setattr("airflow.sdk.BaseOperator.resume_execution", ends)
+    result = operator().resume_execution("execute_complete", None, context)  # type: ignore[arg-type]  # the test's
+    assert result["request_id"] in emulator.jobs
+
+
 def test_a_request_id_that_cannot_be_pushed_does_not_stop_the_task(
     emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,3 +324,19 @@ def test_inline_files_that_nobody_saves_are_named(
     result = execute(operator(model_id=FAST, input={"prompt": "x", "sync_mode": True}), context)
     assert "set output_path" in capsys.readouterr().out
     assert "base64" not in json.dumps(result)
+
+
+def test_a_broken_proxy_of_the_environment_leaves_nothing_stored(
+    monkeypatch: pytest.MonkeyPatch, emulator: Emulator, context: Context
+) -> None:
+    """Else each later try would take it for a job that may be running and paid."""
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
+    there = json.dumps({"conn_type": "falinvoke", "password": "some-key", "host": "https://api.invalid"})
+    monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", there)
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="HTTPS_PROXY names a proxy that cannot be used"):
+            execute(operator(), context)
+    assert context["task_state_store"].get(STORE_KEY) is None
+    assert emulator.posts() == []

@@ -23,11 +23,16 @@ class TaskInstance:
     """As much of a task instance as a batch needs; it records what is pushed.
 
     :param max_tries: constant over retries, raised by a user's clear.
+    :param try_number: raised by each try.
     """
 
-    def __init__(self, *, max_tries: int = 0, map_index: int = -1, run_id: str = "manual__1") -> None:
+    def __init__(
+        self, *, max_tries: int = 0, map_index: int = -1, run_id: str = "manual__1", try_number: int = 1
+    ) -> None:
         self.dag_id, self.run_id, self.task_id = "shop", run_id, "pictures"
-        self.max_tries, self.map_index = max_tries, map_index
+        self.max_tries, self.map_index, self.try_number = max_tries, map_index, try_number
+        self.region_id: str | None = None
+        self.region_index: int | None = None
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -75,11 +80,13 @@ class Runner:
 
     def retry(self, **changes: Any) -> dict[str, Any]:
         """Run the next try."""
+        self.ti.try_number += 1
         return self.try_(**changes)
 
     def clear(self) -> None:
         """Do what a user's clear does."""
         self.ti.max_tries += 1
+        self.ti.try_number += 1
 
     @property
     def home(self) -> Path:
@@ -92,8 +99,13 @@ class Runner:
 
     def phases(self) -> list[str]:
         """Return the state of each item by the journal."""
-        chunks = sorted((self.home / "_batch").glob("items-*.json"))
-        return [item["phase"] for chunk in chunks for item in json.loads(chunk.read_text())]
+        return [item["phase"] for item in items_of(self.home / "_batch")]
+
+
+def items_of(journal: Path) -> list[dict[str, Any]]:
+    """Return what the latest of a journal's files say of each item."""
+    latest = {path.name.partition(".")[0]: path for path in sorted(journal.glob("items-*.json"))}
+    return [item for path in latest.values() for item in json.loads(path.read_text())]
 
 
 def call(operator: BaseOperator, method: str, ti: TaskInstance, **arguments: Any) -> Any:

@@ -52,6 +52,45 @@ def mp4(seconds: int = 5, *, brand: bytes = b"isom", filler: int = 0, index_last
     return start + (data + index if index_last else index + data)
 
 
+def track(handler: bytes) -> bytes:
+    """Return the entry of a film's index for a track: of ``soun`` or ``vide``."""
+    return box(b"trak", box(b"tkhd", bytes(84)), box(b"mdia", box(b"hdlr", bytes(8), handler, bytes(13))))
+
+
+def film(*handlers: bytes, brand: bytes = b"isom") -> bytes:
+    """Return a film that lists its tracks, and has nothing in them."""
+    start = box(b"ftyp", brand, bytes(4), brand)
+    return start + box(b"moov", box(b"mvhd", bytes(100)), *map(track, handlers)) + box(b"mdat", bytes(50))
+
+
+def webm(*types: int, document: bytes = b"webm") -> bytes:
+    """Return a WebM file (or Matroska) of tracks of these types: 1 is a film's, 2 a sound's."""
+
+    def element(name: int, content: bytes, *, open_end: bool = False) -> bytes:
+        size = b"\xff" if open_end else (len(content) | 0x4000).to_bytes(2, "big")
+        return name.to_bytes((name.bit_length() + 7) // 8, "big") + size + content
+
+    tracks = b"".join(element(0xAE, element(0xD7, b"\1") + element(0x83, bytes([kind]))) for kind in types)
+    inside = element(0xEC, bytes(60)) + element(0x1654AE6B, tracks) + element(0x1F43B675, bytes(90), open_end=True)
+    header = element(0x1A45DFA3, element(0x4286, b"\1") + element(0x4282, document))
+    return header + element(0x18538067, inside, open_end=True)
+
+
+def id3(size: int = 300) -> bytes:
+    """Return a tag of ``size`` bytes, as it stands before a sound."""
+    return b"ID3\4\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
+
+
+def aac(frames: int = 5) -> bytes:
+    """Return frames of AAC with nothing in them, at 44.1 kHz."""
+    return (b"\xff\xf1\x50\x80\x08\x00\xfc" + bytes(57)) * frames
+
+
+def mp3_of_mpeg_25(frames: int = 5) -> bytes:
+    """Return silence at 8 kbit/s and 8 kHz."""
+    return (b"\xff\xe3\x18\xc4" + bytes(68)) * frames
+
+
 def ogg(seconds: float = 2.0, rate: int = 48_000) -> bytes:
     """Return an Opus file of three pages without a sound."""
 

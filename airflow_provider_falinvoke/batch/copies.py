@@ -1,0 +1,115 @@
+"""What one process after the other wrote of the same hundred items, and what is to be believed of it. Pure.
+
+Each process writes files of its own, which have its claim in their names, so that none writes over another's. What the
+latest wrote counts; but who made a submit knows best what became of it, however late.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from airflow_provider_falinvoke.batch.claims import CLAIM, UNCLAIMED, Claim
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
+
+#: Items in a file. One of 100 has some 30 kB; on S3 that takes as long to write as one of 1 kB.
+CHUNK = 100
+#: What became of the item's last submit is not known.
+UNSETTLED = frozenset((Phase.INTENT, Phase.AMBIGUOUS))
+
+_TIMES = ("intended_at", "submitted_at", "deadline", "ended_at", "reported_at")
+_NAME = re.compile(rf"(items|rows)-(\d+)(?:\.({CLAIM}))?\.jsonl?")
+
+
+class Copy(NamedTuple):
+    """A file of a hundred items, or of what is told of them.
+
+    :param number: which hundred.
+    :param claim: of the process that wrote it.
+    :param name: the file's.
+    """
+
+    number: int
+    claim: Claim
+    name: str
+
+
+def chunks(items: int) -> int:
+    """Return how many files so many items take."""
+    return -(-items // CHUNK)
+
+
+def items_name(number: int, claim: Claim) -> str:
+    """Return the name of the file in which a process keeps the states of a hundred items."""
+    return f"items-{number:04}.{claim}.json"
+
+
+def rows_name(number: int, claim: Claim) -> str:
+    """Return the name of the file in which a process keeps what is told of a hundred items."""
+    return f"rows-{number:04}.{claim}.jsonl"
+
+
+def sorted_out(names: Iterable[str]) -> tuple[dict[int, list[Copy]], dict[int, list[Copy]]]:
+    """Return the files of states, and those of rows, by their hundred, the latest last."""
+    found: dict[str, dict[int, list[Copy]]] = {"items": {}, "rows": {}}
+    for name in names:
+        if match := _NAME.fullmatch(name):
+            copy = Copy(int(match[2]), (match[3] and Claim.read(match[3])) or UNCLAIMED, name)
+            found[match[1]].setdefault(copy.number, []).append(copy)
+    for copies in (*found["items"].values(), *found["rows"].values()):
+        copies.sort(key=lambda copy: copy.claim)
+    return found["items"], found["rows"]
+
+
+def settled(older: Item, newer: Item) -> Item:
+    """Return what is to be believed of an item.
+
+    :param older: by an earlier process, which may have written it after the later one had looked.
+    :param newer: by a later one.
+    """
+    same_submit = newer.intended_at and newer.intended_at == older.intended_at
+    return older if same_submit and newer.phase in UNSETTLED and older.phase not in UNSETTLED else newer
+
+
+def may_settle(older: Item, item: Item) -> bool:
+    """Whether the process that made an item's last submit may yet tell what became of it.
+
+    :param older: what that process wrote of it so far.
+    :param item: what is believed of it.
+    """
+    same_submit = item.intended_at and older.intended_at == item.intended_at
+    return bool(same_submit) and older.phase is Phase.INTENT and item.phase in UNSETTLED
+
+
+def write_items(items: Iterable[Item]) -> bytes:
+    """Return the content of a file of states."""
+    return json.dumps([_plain(item) for item in items]).encode()
+
+
+def read_items(data: bytes, number: int) -> list[Item]:
+    """Return the items of a file of states.
+
+    :raises ValueError: it is damaged.
+    """
+    try:
+        items = [_item(plain) for plain in json.loads(data)]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it holds no items ({error!r})") from None
+    if not items or any(item.index // CHUNK != number for item in items):
+        raise ValueError("it holds other items")
+    return items
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    plain = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
+    times = {name: round(getattr(item, name), 3) for name in _TIMES}
+    return {name: value for name, value in plain.items() if value is not None} | {
+        name: time for name, time in times.items() if time
+    }
+
+
+def _item(plain: dict[str, Any]) -> Item:
+    asked = Asked(plain.pop("fingerprint"), plain.pop("model_id"), plain.pop("cost", None))
+    return Item(asked=asked, **plain | {"phase": Phase(plain["phase"])})
