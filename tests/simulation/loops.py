@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.simulation.world import START, World
 
+#: Epoch seconds are no finer as floats: a clock that is moved by less stands still.
+_LEAST = 1e-6
+
 
 class _Jump(selectors.SelectSelector):
     def __init__(self, world: World) -> None:
@@ -20,7 +23,8 @@ class _Jump(selectors.SelectSelector):
         if not ready:
             if timeout is None:
                 raise RuntimeError("the event loop waits for what never comes")
-            self._world.advance(timeout)
+            if timeout > 0:
+                self._world.advance(max(timeout, _LEAST))
         return ready
 
 
