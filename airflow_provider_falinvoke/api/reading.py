@@ -4,7 +4,8 @@ The order of attempts; each gives objects, and the reader takes the first that h
 
 1. The whole text as JSON. It may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark; bytes that are no
    character become U+FFFD. What Python's strict reader refuses is taken too: control characters in a string, integers
-   of any length (beyond 4,300 digits their text). NaN and Infinity become null.
+   of any length (beyond 4,300 digits their text). NaN and Infinity become their text, as other numbers that Airflow
+   cannot carry do.
 2. Server-sent events: the last ``data:`` that is JSON.
 3. The first JSON in the text, whatever stands before and after it; but neither a part of JSON that breaks off, nor what
    a page holds (a proxy's script is no reply).
@@ -100,7 +101,7 @@ def _integer(digits: str) -> int | str:
         return digits
 
 
-_DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=lambda _: None)
+_DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=str)
 
 
 def _trees(text: str) -> Iterator[Any]:
