@@ -47,7 +47,7 @@ $(VENV)/.installed-e2e: $(VENV)/.installed
 	@touch $@
 
 chaos: install ## Break a deployment on PostgreSQL, and a simulated one at each operation, and count what was paid (an hour)
-	$(BIN)/python -m pytest -m chaos tests/airflow/test_chaos.py tests/simulation
+	$(BIN)/python -m pytest -m chaos tests/airflow tests/simulation
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "Installing what the benchmarks compare with ..."

@@ -10,6 +10,7 @@
     │   ├── FalInvokeNotFoundError    404
     │   └── FalInvokeRateLimitError   429, for longer than the caller would wait
     ├── FalInvokeUnreachableError     no usable answer came; a job that was submitted before is still running
+    │   └── FalInvokeReplyTooLargeError  … because it is larger than max_reply_size
     ├── FalInvokeAmbiguousSubmitError a submit that may have been accepted, and paid, though no request_id came back
     ├── FalInvokeJobFailedError       the API says that the job FAILED
     │   └── FalInvokeJobRefusedError  … for a reason that the same request will meet again
@@ -96,6 +97,12 @@ class FalInvokeUnreachableError(FalInvokeError):
     """No usable answer came: the network, a 5xx, or a body that cannot be read."""
 
 
+class FalInvokeReplyTooLargeError(FalInvokeUnreachableError):
+    """The answer is larger than the connection's ``max_reply_size``; the job is there to be collected once that is."""
+
+    may_pass = False
+
+
 class FalInvokeAmbiguousSubmitError(FalInvokeError):
     """A submit that may have been accepted, and paid, though no request_id came back.
 
@@ -151,6 +158,7 @@ _BY_NAME: dict[str, type[FalInvokeError]] = {
         FalInvokeNotFoundError,
         FalInvokeRateLimitError,
         FalInvokeUnreachableError,
+        FalInvokeReplyTooLargeError,
         FalInvokeAmbiguousSubmitError,
         FalInvokeJobFailedError,
         FalInvokeJobRefusedError,

@@ -18,7 +18,17 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "read_timeout": {
         "label": "Read timeout",
         "schema": {"type": ["integer", "null"]},
-        "description": "Seconds until the API must have answered a request (default 60).",
+        "description": "Seconds that the API may be silent in an exchange (default 60).",
+    },
+    "exchange_timeout": {
+        "label": "Exchange timeout",
+        "schema": {"type": ["integer", "null"]},
+        "description": "Seconds that a request and its whole answer may take together (default 300).",
+    },
+    "max_reply_size": {
+        "label": "Max reply size",
+        "schema": {"type": ["integer", "null"]},
+        "description": "Bytes that an answer may have, unpacked (default 67108864); a larger one is never fetched.",
     },
     "submit_patience": {
         "label": "Submit patience",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_falinvoke._compat import find_stats
 from airflow_provider_falinvoke.api.outcomes import Outcome, Reply, Send
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def make_ready() -> None:
     triggerer's event loop must not wait for that.
     """
     if _warm_in != os.getpid():
-        await asyncio.to_thread(_warm_up)
+        await in_thread(_warm_up)
 
 
 def _warm_up() -> None:

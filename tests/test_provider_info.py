@@ -80,7 +80,7 @@ def test_a_default_of_the_form_is_the_default_of_the_connection(name: str) -> No
     if "default" in field["schema"]:
         assert field["schema"]["default"] == default
     elif isinstance(default, int | float):
-        assert f"default {default:g}" in field["description"]
+        assert f"default {default:.10g}" in field["description"]
 
 
 # Airflow 3.3 deprecates these names of its own, and its UI uses them still.

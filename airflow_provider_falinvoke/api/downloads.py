@@ -17,14 +17,17 @@ from contextlib import contextmanager
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from airflow_provider_falinvoke.api.addresses import Reach, problem_of, reach_of
-from airflow_provider_falinvoke.api.drivers import ssl_context
+from airflow_provider_falinvoke.api.clients import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.exchange import described
+from airflow_provider_falinvoke.api.network import Transport, within
 from airflow_provider_falinvoke.api.pacing import backoff
+from airflow_provider_falinvoke.api.proxy import proxy_of
+from airflow_provider_falinvoke.api.resolver import addresses_of
 from airflow_provider_falinvoke.api.transfer import (
     DEFAULT_MAX_BYTES,
     DEFAULT_SECONDS,
@@ -32,6 +35,7 @@ from airflow_provider_falinvoke.api.transfer import (
     PassingError,
     Transfer,
 )
+from airflow_provider_falinvoke.exceptions import FalInvokeConfigError
 
 _REDIRECTS = 5
 #: Failures in a row; one after so many bytes more is the first of a new row.
@@ -130,14 +134,17 @@ class Downloader:
     def _sent(self, url: httpx.URL, headers: dict[str, str], deadline: float) -> Iterator[httpx.Response]:
         if problem := problem_of(url, http_allowed=self._endpoint.is_loopback):
             raise MediaFailedError(problem, lasting=True)
-        proxy = None if self._endpoint.is_loopback else _proxy_of(url)
-        self._check_addresses(url, proxied=proxy is not None)
+        try:
+            proxy = None if self._endpoint.is_loopback else proxy_of(url)
+        except FalInvokeConfigError as error:
+            raise MediaFailedError(str(error)) from None
+        self._check_addresses(url, max(0.001, deadline - time.monotonic()), proxied=proxy is not None)
         left = max(0.001, deadline - time.monotonic())
         extra = self._endpoint.extra
         timeout = httpx.Timeout(min(extra.read_timeout, left), connect=min(extra.connect_timeout, left))
         # The peer of a connection through a proxy is the proxy: there the addresses above are all that can be checked.
         connection = _Connection(lambda address: None if proxy else self._check(url, address))
-        with self._client(proxy) as client, self._cut_off(connection, left):
+        with self._client(proxy) as client, within(left), self._stoppable(connection):
             with _passing():
                 request = client.build_request(
                     "GET", url, headers=headers, timeout=timeout, extensions={"trace": connection.trace}
@@ -151,29 +158,24 @@ class Downloader:
     def _client(self, proxy: str | None) -> httpx.Client:
         """Return a client for one request: no connection is shared, so each is checked and cut off at its own time."""
         return httpx.Client(
-            proxy=proxy,
+            transport=Transport(verify=ssl_context(self._endpoint.extra.ca_bundle), proxy=proxy),
             trust_env=False,
-            verify=ssl_context(self._endpoint.extra.ca_bundle),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
         )
 
     @contextmanager
-    def _cut_off(self, connection: _Connection, seconds: float) -> Iterator[None]:
-        """Cut a connection after so many seconds, or when everything is stopped: a host may drip bytes for ever."""
-        timer = threading.Timer(seconds, connection.cut)
-        timer.daemon = True
-        timer.start()
+    def _stoppable(self, connection: _Connection) -> Iterator[None]:
+        """Let :meth:`stop` cut a connection."""
         self._connections.add(connection)
         try:
             yield
         finally:
             self._connections.discard(connection)
-            timer.cancel()
 
-    def _check_addresses(self, url: httpx.URL, *, proxied: bool) -> None:
+    def _check_addresses(self, url: httpx.URL, seconds: float, *, proxied: bool) -> None:
         try:
-            addresses = _resolve(url)
+            addresses = _resolve(url, min(self._endpoint.extra.connect_timeout, seconds))
         except OSError as error:
             if proxied:  # perhaps the proxy alone can look names up
                 return
@@ -206,7 +208,8 @@ class Downloader:
     def _own(self) -> dict[str, Reach]:
         """The connection's own addresses, and who is reached there."""
         try:
-            return {address: reach_of(address) for address in _resolve(httpx.URL(self._endpoint.base_url))}
+            url, seconds = httpx.URL(self._endpoint.base_url), self._endpoint.extra.connect_timeout
+            return {address: reach_of(address) for address in _resolve(url, seconds)}
         except OSError:
             return {}
 
@@ -256,19 +259,8 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
         raise MediaFailedError(f"it has a URL that cannot be read ({type(error).__name__})") from None
 
 
-def _resolve(url: httpx.URL) -> list[str]:
-    # As bytes: what is no name is the resolver's error then, and not an encoder's.
-    found = socket.getaddrinfo(url.raw_host, url.port or 443, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
-
-
-def _proxy_of(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment has for a URL."""
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+def _resolve(url: httpx.URL, seconds: float) -> list[str]:
+    return [address.host for address in addresses_of(url.raw_host.decode("ascii"), url.port or 443, seconds)]
 
 
 def _chunks(response: httpx.Response) -> Iterator[bytes]:
@@ -285,4 +277,4 @@ def _passing() -> Iterator[None]:
         raise
     except Exception as error:
         # httpx may name a URL in its own words, and a signed URL's query is a credential.
-        raise PassingError(re.sub(r"\?\S*", "", f"{type(error).__name__}: {error}")) from None
+        raise PassingError(re.sub(r"\?\S*", "", described(error))) from None

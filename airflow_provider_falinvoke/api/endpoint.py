@@ -34,7 +34,9 @@ class ConnectionExtra(BaseModel):
     """The connection's extra field.
 
     :param connect_timeout: seconds until a connection must be made.
-    :param read_timeout: seconds until the API must have answered.
+    :param read_timeout: seconds that the API may be silent.
+    :param exchange_timeout: seconds that a request and its whole answer may take together.
+    :param max_reply_size: bytes that an answer may have, unpacked.
     :param submit_patience: seconds that a submit may wait while the API is out of reach or answers 429.
     :param ca_bundle: path of a PEM file with certificates to trust beside the usual ones.
     :param requests_per_minute: the account's quota: how many requests a process sends for this connection at the most,
@@ -50,6 +52,8 @@ class ConnectionExtra(BaseModel):
 
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 60.0
+    exchange_timeout: Seconds = 300.0
+    max_reply_size: Annotated[int, Field(ge=1024)] = 64 << 20
     submit_patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 120.0
     ca_bundle: str | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 250

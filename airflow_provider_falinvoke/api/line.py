@@ -10,19 +10,20 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import anyio
 import httpx
 
-from airflow_provider_falinvoke.api.drivers import (
-    AsyncHttpClient,
-    open_async_client,
-    open_polling_client,
-    polling_transport,
-)
+from airflow_provider_falinvoke.api.clients import AsyncClient, polling_client
 from airflow_provider_falinvoke.api.endpoint import Endpoint
+from airflow_provider_falinvoke.api.exchange import LAST_ANSWER, Clock
+from airflow_provider_falinvoke.api.network import NEW_AT_ONCE
+from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Send
+from airflow_provider_falinvoke.api.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -53,36 +54,43 @@ class Clients:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._idle: list[AsyncHttpClient] = []
+        self._idle: list[AsyncClient] = []
         self._prepared: dict[str, httpx.Request] = {}
         self._common: tuple[httpx.Headers, dict[str, Any]] | None = None
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._connecting = asyncio.Semaphore(NEW_AT_ONCE)
         self._closed = False
 
-    async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
-        """Send a request, as :meth:`httpx.AsyncClient.request` does."""
-        async with self._slots:
-            return await self._send(method, url, **more)
+    async def exchange(self, step: Send, clock: Clock) -> Reply | Failure:
+        """Send a request and return what came of it."""
+        if self._slots.locked():  # by answers that do not come, perhaps
+            with anyio.move_on_after(max(LAST_ANSWER, min(step.turn_by, step.answer_by) - clock())) as wait:
+                await self._slots.acquire()
+            if wait.cancelled_caught:
+                return Failure(f"no answer came to {IN_FLIGHT} requests that were sent before", False, clock())
+        else:
+            await self._slots.acquire()
+        try:
+            return await self._send(step, clock)
+        finally:
+            self._slots.release()
 
-    async def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
-        if method != "GET" or "%2E" in url:
+    async def _send(self, step: Send, clock: Clock) -> Reply | Failure:
+        if step.method != "GET" or "%2E" in step.path:
             # On a connection that the API is just closing, a POST may or may not have arrived; and aiohttp's transport
             # reports a connection that broke after it was sent as one that was never made. (It takes %2E%2E for a step
             # up the path, too.)
-            async with open_async_client(self.endpoint) as fresh:
-                return await fresh.request(method, url, **more)
-        client = self._idle.pop() if self._idle else open_polling_client(self.endpoint)
+            fresh = AsyncClient(self.endpoint, self._connecting)
+            try:
+                return await fresh.exchange(step, clock)
+            finally:
+                await _close(fresh)
+        client = self._idle.pop() if self._idle else polling_client()(self.endpoint, self._connecting)
         try:
-            request = self._request_of(client, url)
-            return await client.send(request)
-        except Exception as error:
-            if (right := polling_transport().translate(error)) is None:
-                raise
-            right.request = request  # so that its key can be masked
-            raise right from error
+            return await client.exchange(step, clock, self._request_of)
         finally:
             if self._closed:
-                await client.aclose()
+                await _close(client)
             else:
                 self._idle.append(client)
 
@@ -90,17 +98,22 @@ class Clients:
         """Close the clients; one that is in use, when its request has ended."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().aclose()
+            await _close(self._idle.pop())
 
-    def _request_of(self, client: AsyncHttpClient, url: str) -> httpx.Request:
+    def _request_of(self, client: AsyncClient, step: Send) -> httpx.Request:
         # To build it takes as long as to send it, and a job is asked for again and again.
-        if (request := self._prepared.get(url)) is None:
+        if (request := self._prepared.get(step.path)) is None:
             if len(self._prepared) >= _PREPARED:
                 self._prepared.clear()
-            request = self._prepared[url] = client.build_request("GET", url)
+            request = self._prepared[step.path] = client.build_request("GET", step.path)
             self._common = self._common or (request.headers, request.extensions)
             request.headers, request.extensions = self._common  # equal for all, and thousands are kept
         return request
+
+
+async def _close(client: AsyncClient) -> None:
+    with suppress(Exception):  # the reply of a paid job may be on its way to the caller
+        await client.aclose()
 
 
 class Line:
@@ -124,16 +137,16 @@ class Line:
         """Return the endpoint; looked up at the first call, and again after a while."""
         return (await self._current()).endpoint
 
-    async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
+    async def exchange(self, step: Send, clock: Clock) -> Reply | Failure:
         """Send a request; where its key is refused and another is found, once more with that."""
         clients = await self._current()
-        response = await clients.request(method, url, **more)
-        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        outcome = await clients.exchange(step, clock)
+        if isinstance(outcome, Reply) and outcome.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             if self._looking is not None or self._clock() - self._looked_at > FRESH:
                 await asyncio.shield(self._look())
             if (newer := await self._current()) is not clients:
-                return await newer.request(method, url, **more)
-        return response
+                return await newer.exchange(step, clock)
+        return outcome
 
     async def aclose(self) -> None:
         """Close the clients."""
@@ -172,7 +185,7 @@ class Line:
                 await old.aclose()
                 raise
             if not self._said:
-                await asyncio.to_thread(
+                await in_thread(
                     log.warning,
                     "Connection %r could not be looked up again (%s); what was known of it is used meanwhile",
                     self._name,
@@ -184,9 +197,7 @@ class Line:
         if old is None or old.endpoint != endpoint:
             self._clients = Clients(endpoint)
             if old is not None:
-                await asyncio.to_thread(
-                    log.info, "Connection %r was changed; the new fields are used from now on", self._name
-                )
+                await in_thread(log.info, "Connection %r was changed; the new fields are used from now on", self._name)
                 await old.aclose()
 
 

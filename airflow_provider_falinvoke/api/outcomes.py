@@ -24,6 +24,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeInputError,
     FalInvokeNotFoundError,
     FalInvokeRateLimitError,
+    FalInvokeReplyTooLargeError,
     FalInvokeTimeoutError,
     FalInvokeUnreachableError,
 )
@@ -67,12 +68,14 @@ class Send:
     """Send this request.
 
     :param turn_by: the latest time to send it, in the call's seconds, where it has to wait for its turn.
+    :param answer_by: when its answer is of no use any more, in the call's seconds.
     """
 
     method: str
     path: str
     body: bytes | None = None
     turn_by: float = field(default=math.inf, compare=False)
+    answer_by: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class Reply:
     :param at: when it answered, in the call's seconds.
     :param ahead: by how many seconds the wall clock is ahead of those.
     :param key: what must not be shown of it, however the API wrote it.
+    :param cut: why the body is not whole, where it is not: what came of it is all that can be known of a POST.
     """
 
     status: int
@@ -124,6 +128,7 @@ class Reply:
     at: float
     ahead: float = 0.0
     key: str = field(default="", repr=False, compare=False)
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ class Failure:
     :param at: when that was clear, in the call's seconds.
     :param lasting: whether trying again cannot help (a certificate that is not trusted).
     :param ahead: by how many seconds the wall clock is ahead of those.
+    :param oversized: whether an answer did come, and was larger than the connection allows.
     """
 
     reason: str
@@ -142,6 +148,7 @@ class Failure:
     at: float
     lasting: bool = False
     ahead: float = 0.0
+    oversized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +250,8 @@ def poll_pause(outcome: Outcome, failures: int) -> float:
 def words(outcome: Outcome) -> str:
     """Say what came, for a log line or an error."""
     if isinstance(outcome, Reply):
-        return f"{outcome.status} {replies.read_error_body(outcome.body, outcome.key).rstrip('.')}"
+        said = outcome.cut or replies.read_error_body(outcome.body, outcome.key)
+        return f"{outcome.status} {said.rstrip('.')}"
     return printable(outcome.reason, _SAID) if isinstance(outcome, Failure) else "no answer"
 
 
@@ -265,7 +273,9 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
     status = outcome.status if isinstance(outcome, Reply) else None
     if isinstance(outcome, Failure) and not outcome.arrived:
         message = f"{message} Check the connection's host and port, the network, and the proxy."
-    return FalInvokeUnreachableError(message, request_id=request_id, status_code=status)
+    is_oversized = isinstance(outcome, Failure) and outcome.oversized
+    kind = FalInvokeReplyTooLargeError if is_oversized else FalInvokeUnreachableError
+    return kind(message, request_id=request_id, status_code=status)
 
 
 def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvokeAPIError:
@@ -301,10 +311,8 @@ def refused_or_ambiguous(reply: Reply) -> FalInvokeError:
     if not may_be_accepted(reply):
         return refused(reply, None, after=" Nothing was submitted, and nothing is paid.")
     if is_success(reply):
-        return ambiguous(
-            f"the API answered {reply.status} without a request_id: "
-            f"{replies.read_error_body(reply.body, reply.key).rstrip('.')}"
-        )
+        said = reply.cut or replies.read_error_body(reply.body, reply.key)
+        return ambiguous(f"the API answered {reply.status} without a request_id: {said.rstrip('.')}")
     hint = " (redirects are not followed: check the connection's host)" if reply.status < HTTPStatus.BAD_REQUEST else ""
     return ambiguous(f"the API answered {words(reply)}{hint}", reply.status)
 

@@ -22,13 +22,15 @@ _AROUND = 20
 #: Stands for what is nested so deeply that Python cannot even write its JSON.
 TOO_DEEP = "(nested too deeply)"
 
-#: So many characters say where a value stands.
-_LONGEST_NAME = 80
+#: So many names, of so many characters, say where a value stands.
+_MOST_NAMES, _LONGEST_NAME = 8, 40
 _UNFIT = re.compile("[\0\ud800-\udfff]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 T = TypeVar("T")
+#: Where a list or dict stands: where the one around it does, and the place in that.
 _Path = tuple[Any, ...]
-#: Says what becomes of a value that is found somewhere.
-_Rule = Callable[[Any, _Path], Any]
+#: Says what becomes of an item, of the path that it stands in, and its place there.
+_Rule = Callable[[Any, _Path, Any], Any]
 
 
 class NotPortableError(ValueError):
@@ -65,27 +67,27 @@ def sendable(value: Any) -> tuple[Any, list[str]]:
     """
     removed: list[str] = []
 
-    def text(text: str, path: _Path) -> str:
+    def text(text: str, path: _Path, place: Any) -> str:
         if not _UNFIT.search(text):
             return text
-        removed.append(_dotted(path))
+        removed.append(".".join(_names(path, place)))
         return _fit(text, "")
 
-    def leaf(item: Any, path: _Path) -> Any:
+    def leaf(item: Any, path: _Path, place: Any) -> Any:
         if isinstance(item, str):
-            return text(item, path)
+            return text(item, path, place)
         if isinstance(item, (int, float)) and not LEAST <= item <= MOST:
             raise NotPortableError(
-                f"{_dotted(path)}: a number must lie between {LEAST} and {MOST}, or Airflow cannot carry it (got "
-                f"{_number(item)[:80]})"
+                f"{'.'.join(_names(path, place))}: a number must lie between {LEAST} and {MOST}, or Airflow cannot "
+                f"carry it (got {_number(item)[:80]})"
             )
         return item
 
-    def key(key: Any, path: _Path) -> Any:
-        return text(key, path) if isinstance(key, str) else key
+    def key(key: Any, path: _Path, place: Any) -> Any:
+        return text(key, (path, place), key) if isinstance(key, str) else key
 
-    def deep(_: Any, path: _Path) -> Any:
-        raise NotPortableError(f"{_dotted(path[:1])}: it is nested more than {DEEPEST} levels deep")
+    def deep(_: Any, path: _Path, place: Any) -> Any:
+        raise NotPortableError(f"{_names(path, place)[0]}: it is nested more than {DEEPEST} levels deep")
 
     return _rebuilt(value, key=key, leaf=leaf, deep=deep), removed
 
@@ -97,19 +99,19 @@ def _rebuilt(value: Any, *, key: _Rule, leaf: _Rule, deep: _Rule, deepest: int =
     while waiting:
         node, depth, path = waiting.pop()
         for place, item in node.items() if isinstance(node, dict) else enumerate(node):
-            here = path if node is top else (*path, place)
             if not isinstance(item, (dict, list, tuple)):
-                node[place] = leaf(item, here)
+                node[place] = leaf(item, path, place)
             elif depth == deepest:
-                node[place] = deep(item, here)
+                node[place] = deep(item, path, place)
             else:
-                copy = {key(k, (*here, k)): v for k, v in item.items()} if isinstance(item, dict) else list(item)
+                here = (path, place)
+                copy = {key(k, *here): v for k, v in item.items()} if isinstance(item, dict) else list(item)
                 node[place] = copy
                 waiting.append((copy, depth + 1, here))
     return top[0]
 
 
-def _plain(item: Any, _: _Path) -> Any:
+def _plain(item: Any, _: _Path, __: Any) -> Any:
     if item is None or isinstance(item, bool):
         return item
     if isinstance(item, (int, float)):
@@ -122,7 +124,7 @@ def _fit(item: Any, instead: str = "\ufffd") -> str:
     if not _UNFIT.search(text):
         return text
     # JSON's reader joins the halves of a pair that stand side by side; the codecs would take a microsecond for each.
-    whole: str = json.loads(json.dumps(text))
+    whole: str = json.loads(json.dumps(text)) if _PAIR.search(text) else text
     return _UNFIT.sub(instead, whole)
 
 
@@ -133,21 +135,26 @@ def _number(number: float) -> str:
         return hex(int(number))
 
 
-def _json(value: Any, _: _Path) -> str:
+def _json(value: Any, _: _Path, __: Any) -> str:
     try:
         return json.dumps(value)
     except (ValueError, RecursionError):
         return TOO_DEEP
 
 
-def _escaped(key: Any, _: _Path) -> str:
+def _escaped(key: Any, _: _Path, __: Any) -> str:
     fit = _fit(key)
     return f"_{fit}" if fit.startswith("__") else fit
 
 
-def _unreserved(key: Any, path: _Path) -> str:
-    return _fit(key) if str(key).startswith("___") else _escaped(key, path)
+def _unreserved(key: Any, path: _Path, place: Any) -> str:
+    return _fit(key) if str(key).startswith("___") else _escaped(key, path, place)
 
 
-def _dotted(path: _Path) -> str:
-    return _fit(".".join(str(part) for part in path))[:_LONGEST_NAME]
+def _names(path: _Path, place: Any) -> list[str]:
+    """Return the first names of where an item stands, from the outermost on."""
+    names = [place]
+    while path:
+        path, place = path
+        names.append(place)
+    return [_fit(name)[:_LONGEST_NAME] for name in reversed(names[:-1])][:_MOST_NAMES] or ["value"]

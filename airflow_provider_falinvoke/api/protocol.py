@@ -58,7 +58,9 @@ MODELS_PATH = "/v1/models"
 #: For so many seconds after a POST, a 404 may only mean that the API has not heard of the job everywhere yet.
 NOT_FOUND_GRACE = 10.0
 #: An API that stumbles just at a job's deadline is asked for so many seconds more.
-LAST_LOOK_GRACE = 10.0
+LAST_LOOK_GRACE = 5.0
+#: No request waits for its answer longer than so many seconds beyond the deadline.
+ANSWER_GRACE = 10.0
 #: Where many look at once, the last look at a job may have to wait so many seconds more for its turn.
 LAST_TURN_GRACE = 120.0
 _NO_ANSWER = "The API gave no usable answer"
@@ -113,6 +115,7 @@ def get(request_id: str, *, patience: float, is_new: bool = False) -> Call[Invoc
             request_id,
             give_up_at=now + patience,
             turn_by=now + patience,
+            answer_by=now + patience + ANSWER_GRACE,
             not_found_until=now + NOT_FOUND_GRACE if is_new else 0.0,
         )
     except NoAnswerError as error:
@@ -159,6 +162,7 @@ def wait(
                 submitted_at,
                 give_up_at=deadline + LAST_LOOK_GRACE,
                 turn_by=deadline + LAST_TURN_GRACE,
+                answer_by=deadline + ANSWER_GRACE,
                 seen=seen,
             )
         except NoAnswerError as error:
@@ -210,7 +214,14 @@ def wait_briefly(
     while look_at <= until:
         yield Pause(look_at)
         try:
-            invocation, now = yield from _look(request_id, submitted_at, give_up_at=look_at, turn_by=until, seen=seen)
+            invocation, now = yield from _look(
+                request_id,
+                submitted_at,
+                give_up_at=look_at,
+                turn_by=until,
+                answer_by=until + ANSWER_GRACE,
+                seen=seen,
+            )
         except NoAnswerError as error:
             return error.outcome.at + poll_pause(error.outcome, 1) + ahead
         if invocation.status is InvocationStatus.COMPLETED:
@@ -229,7 +240,11 @@ def list_models(*, patience: float) -> Call[list[str]]:
     """
     give_up_at = (yield NOW).at + patience
     try:
-        ids, _ = yield from _fetch(Send("GET", MODELS_PATH, turn_by=give_up_at), _read_models, give_up_at=give_up_at)
+        ids, _ = yield from _fetch(
+            Send("GET", MODELS_PATH, turn_by=give_up_at, answer_by=give_up_at + ANSWER_GRACE),
+            _read_models,
+            give_up_at=give_up_at,
+        )
     except NoAnswerError as error:
         raise gave_up(_NO_ANSWER, error.outcome) from None
     return ids
@@ -260,10 +275,20 @@ def _state(invocation: Invocation) -> _State:
 
 
 def _look(
-    request_id: str, submitted_at: float, *, give_up_at: float, turn_by: float, seen: _State | None
+    request_id: str,
+    submitted_at: float,
+    *,
+    give_up_at: float,
+    turn_by: float,
+    answer_by: float,
+    seen: _State | None,
 ) -> Call[tuple[Invocation, float]]:
     invocation, now = yield from _fetch_invocation(
-        request_id, give_up_at=give_up_at, turn_by=turn_by, not_found_until=submitted_at + NOT_FOUND_GRACE
+        request_id,
+        give_up_at=give_up_at,
+        turn_by=turn_by,
+        answer_by=answer_by,
+        not_found_until=submitted_at + NOT_FOUND_GRACE,
     )
     if seen != _state(invocation):
         # What is still pending at the first look is no news.
@@ -280,7 +305,7 @@ def _look(
 
 
 def _fetch_invocation(
-    request_id: str, *, give_up_at: float, turn_by: float, not_found_until: float = 0.0
+    request_id: str, *, give_up_at: float, turn_by: float, answer_by: float, not_found_until: float = 0.0
 ) -> Call[tuple[Invocation, float]]:
     def read(reply: Reply) -> Invocation | Failure | None:
         invocation = replies.read_invocation(reply.body, request_id=request_id, key=reply.key)
@@ -288,7 +313,7 @@ def _fetch_invocation(
             return unusable(reply, f"about another job ({invocation.request_id}), so it is not taken")
         return invocation
 
-    send = Send("GET", invocation_path(request_id), turn_by=turn_by)
+    send = Send("GET", invocation_path(request_id), turn_by=turn_by, answer_by=answer_by)
     return _fetch(send, read, give_up_at=give_up_at, request_id=request_id, not_found_until=not_found_until)
 
 

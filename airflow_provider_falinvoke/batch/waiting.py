@@ -19,13 +19,14 @@ from typing import NamedTuple
 from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api.account import Account, account_of
-from airflow_provider_falinvoke.api.drivers import asleep_until
+from airflow_provider_falinvoke.api.drivers import asleep
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, is_longer
 from airflow_provider_falinvoke.api.outcomes import timed_out
 from airflow_provider_falinvoke.api.pacing import backoff
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import NOT_FOUND_GRACE
 from airflow_provider_falinvoke.api.schedule import TAIL, PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.plan import event_at
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAuthError,
@@ -66,6 +67,11 @@ class Job(NamedTuple):
     deadline: float
     look_at: float
 
+    def moved(self, seconds: float) -> Job:
+        """Return the job in another clock's seconds; a ``look_at`` of 0 stays what it is."""
+        look_at = self.look_at and self.look_at + seconds
+        return Job(self.request_id, self.submitted_at + seconds, self.deadline + seconds, look_at)
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -95,7 +101,7 @@ class Waited:
 
 
 def first_look(job: Job, soonest: float, schedule: PollSchedule, account: Account, model_id: str | None) -> float:
-    """Return when to look at a job first, in epoch seconds.
+    """Return when to look at a job first, in the wait's seconds.
 
     :param soonest: the earliest time that makes sense.
     :param account: what is known of the account: whether its requests are scarce, how long jobs like this one took.
@@ -175,14 +181,17 @@ class Wait:
     ) -> None:
         self._hook = hook
         self._schedule = schedule
-        self._more, self._not_before = more, not_before
+        # From here on by a clock that never steps back; what comes in and goes out is in epoch seconds.
+        self._ahead = time.time() - time.monotonic()
+        self._more, self._not_before = more, not_before - self._ahead
         # Else a wait that ends as soon as it may would never look at its jobs.
-        self._until = max(until, not_before + _LAST_ANSWERS) if jobs else until
+        self._until = max(until, not_before + _LAST_ANSWERS if jobs else until) - self._ahead
         self._awaited = len(jobs)
         self._account, self._model_id = account_of(hook.fal_conn_id), model_id
         # A look before the wait may end would be a request for nothing.
-        soonest = max(not_before, time.time())
-        self._due = [(first_look(job, soonest, schedule, self._account, model_id), job) for job in jobs]
+        soonest = max(self._not_before, time.monotonic())
+        awaited = [job.moved(-self._ahead) for job in jobs]
+        self._due = [(first_look(job, soonest, schedule, self._account, model_id), job) for job in awaited]
         heapq.heapify(self._due)
         self._looks: dict[asyncio.Task[Invocation], tuple[Job, float]] = {}
         self._waited = Waited()
@@ -194,7 +203,7 @@ class Wait:
     async def run(self) -> Waited:
         """Wait until enough jobs ended, and return what came of it."""
         try:
-            while (now := time.time()) < (event_at := self._event_at()):
+            while (now := time.monotonic()) < (event_at := self._event_at()):
                 self._start_looks(now)
                 await self._wait(min(event_at, self._due[0][0]) if self._has_room else event_at)
             if self._looks:
@@ -203,7 +212,7 @@ class Wait:
             for look in self._looks:
                 look.cancel()
         pending = [job for _, job in self._due] + [job for job, _ in self._looks.values()]
-        self._waited.looks = {job.request_id: job.look_at for job in pending}
+        self._waited.looks = {job.request_id: job.moved(self._ahead).look_at for job in pending}
         return self._waited
 
     @property
@@ -232,9 +241,9 @@ class Wait:
     async def _wait(self, until: float, *, everything: bool = False) -> None:
         """Wait for the next answer, or for all of them, no longer than until then."""
         if not self._looks:
-            await asleep_until(until)
+            await asleep(max(0.0, until - time.monotonic()))
             return
-        seconds = min(max(0.0, until - time.time()), threading.TIMEOUT_MAX)
+        seconds = min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)
         how = asyncio.ALL_COMPLETED if everything else asyncio.FIRST_COMPLETED
         done, _ = await asyncio.wait(self._looks, timeout=seconds, return_when=how)
         for look in done:
@@ -242,7 +251,7 @@ class Wait:
 
     async def _note(self, look: asyncio.Task[Invocation]) -> None:
         job, asked_at = self._looks.pop(look)
-        now = time.time()
+        now = time.monotonic()
         answer: Invocation | FalInvokeError
         try:
             answer, self._failures, self._unreadable_since = look.result(), 0, math.inf
@@ -257,9 +266,7 @@ class Wait:
         if isinstance(answer, FalInvokeError):
             self._failures += 1
             if self._failures == 1:
-                await asyncio.to_thread(
-                    log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer
-                )
+                await in_thread(log.warning, "The job %s could not be looked at: %s", printable(job.request_id), answer)
         lost = now >= self._unreadable_since + CONNECTION_PATIENCE
         if isinstance(answer, FalInvokeError) and (lost or isinstance(answer, _FOR_ALL)):
             self._waited.error = answer

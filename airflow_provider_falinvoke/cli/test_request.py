@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_falinvoke.api.drivers import preview
+from airflow_provider_falinvoke.api.clients import preview
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import INVOKE_PATH, Send
 from airflow_provider_falinvoke.api.pricing import estimate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -15,20 +14,15 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke._compat import AirflowException
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account, account_of
-from airflow_provider_falinvoke.api.drivers import (
-    HttpClient,
-    arun,
-    open_client,
-    polling_transport,
-    run,
-    ssl_context,
-)
+from airflow_provider_falinvoke.api.clients import Client, check_proxy, polling_client, ssl_context
+from airflow_provider_falinvoke.api.drivers import arun, run
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
 from airflow_provider_falinvoke.api.line import SharedLine
 from airflow_provider_falinvoke.api.models import Invocation, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import may_be_accepted
 from airflow_provider_falinvoke.api.schedule import BriefWait, PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError
 from airflow_provider_falinvoke.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_falinvoke.media import Saving
@@ -66,7 +60,7 @@ class FalInvokeHook(BaseHook):
         self._endpoint: Endpoint | None = None
         #: Requests that this hook sent.
         self.requests = 0
-        self._client: HttpClient | None = None
+        self._client: Client | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open client out of a copy."""
@@ -340,7 +334,7 @@ class FalInvokeHook(BaseHook):
     def _run(self, call: Call[T], record: SubmitRecord | None = None) -> T:
         if self._client is None:
             self._load_certificates(self.endpoint)
-            self._client = client = open_client(self.endpoint)
+            self._client = client = Client(self.endpoint)
             weakref.finalize(self, client.close)
         return run(gated(call, self._account.gate), self._client, observer=_Observer(self, record))
 
@@ -356,13 +350,14 @@ class FalInvokeHook(BaseHook):
 
     async def _look_up(self) -> Endpoint:
         endpoint = self._endpoint_of(await self.aget_connection(self.fal_conn_id))
-        await asyncio.to_thread(self._prepare_polling, endpoint)
+        await in_thread(self._prepare_polling, endpoint)
         self._account.adopt(endpoint)
         return endpoint
 
     def _prepare_polling(self, endpoint: Endpoint) -> None:
         self._load_certificates(endpoint)
-        polling_transport()
+        check_proxy(endpoint)
+        polling_client()
 
     def _load_certificates(self, endpoint: Endpoint) -> None:
         try:

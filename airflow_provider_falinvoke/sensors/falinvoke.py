@@ -188,6 +188,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
             with _as_a_sensor_fails():
                 return completed(self.hook.get(self.request_id, patience=NOT_FOUND_GRACE, is_new=True))
         except (FalInvokeUnreachableError, FalInvokeRateLimitError) as error:
+            if not error.may_pass:
+                raise
             # One look that fails says nothing about the job; the sensor's own timeout bounds how many may.
             self.log.warning("%s", error)
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +14,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.models import Invocation
 from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.batch.waiting import Ended, Job, Wait, Waited
 from airflow_provider_falinvoke.exceptions import from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -83,7 +83,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
         """Wait, and yield the one event; an error of another kind than ours is Airflow's to report."""
         metrics.about(self.model_id)
         # In a thread for the reason that outcomes.Say gives.
-        await asyncio.to_thread(log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
+        await in_thread(log.info, "Waiting for %d jobs of the batch in %s", len(self.jobs), self.folder)
         wait = Wait(
             FalInvokeHook(self.fal_conn_id),
             self.jobs,
@@ -97,7 +97,7 @@ class FalInvokeBatchTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say that the jobs go on: the API has no cancel (Airflow 3.3 and newer call this)."""
-        await asyncio.to_thread(
+        await in_thread(
             log.warning,
             "This wait for %d jobs was ended; they go on and are paid. Their request_ids are in %s; the next try of "
             "the task, or a clear, takes them up.",

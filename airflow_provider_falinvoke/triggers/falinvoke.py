@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from airflow_provider_falinvoke.api.outcomes import by_hand
 from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeUnreachableError, from_dict, to_dict
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
@@ -94,7 +94,7 @@ class FalInvokeTrigger(BaseTrigger):
         metrics.about(self.model_id)
         # Before all else, because an error must not fire sooner either: see safe_first_look_at.
         await asleep_until(self.first_look_at)
-        await asyncio.to_thread(  # for the reason that outcomes.Say gives
+        await in_thread(  # for the reason that outcomes.Say gives
             log.info,
             "Waiting for the job %s%s, submitted %.1f s ago, until %s UTC",
             printable(self.request_id),
@@ -132,7 +132,7 @@ class FalInvokeTrigger(BaseTrigger):
         Airflow calls it too when a stalled triggerer comes back after another took over its triggers (PR #73454). A
         line in the log is true then as well, and nothing else is done here.
         """
-        await asyncio.to_thread(
+        await in_thread(
             log.warning,
             "This wait for %s was ended; the job goes on and is paid. %s",
             printable(self.request_id),

@@ -136,7 +136,7 @@ TOGETHER = (
     Row("POST answered 503, not accepted", _submit_fault("answer", status=503), "ambiguous"),
     Row("POST: connection dropped after it was accepted", _submit_fault("drop", accepted=True), "ambiguous"),
     Row("POST: connection reset before it was accepted", _submit_fault("drop", value="reset"), "ambiguous"),
-    Row("POST: reply cut off", _submit_fault("cut"), "ambiguous"),
+    Row("POST: reply cut off behind its request_id", _submit_fault("cut")),
     Row("POST: 200 without a request_id", _submit_fault("omit", value="request_id"), "ambiguous"),
     Row("POST: HTML page with 200, though it was accepted", _submit_fault("html", accepted=True), "ambiguous"),
     Row("POST: 429 for a minute", _submit_fault("answer", status=429, seconds=10, times=6)),

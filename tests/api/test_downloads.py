@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.api import downloads
+from airflow_provider_falinvoke.api.clients import ssl_context
 from airflow_provider_falinvoke.api.downloads import Downloader
-from airflow_provider_falinvoke.api.drivers import ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.transfer import MediaFailedError
 from tests.api.server import (
@@ -565,3 +565,38 @@ def test_what_a_sink_raises_is_not_taken_for_the_hosts_failure() -> None:
     with serving(whole()) as host, pytest.raises(OSError, match="No space left"):
         Downloader(endpoint()).fetch(host.base_url, Full())
     assert len(host.requests) == 1
+
+
+def test_a_connection_that_is_reset_after_its_headers_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its peer has no address any more when it is checked, which is an OSError of no library's kind."""
+    calls = 0
+    real = socket.socket.getpeername
+
+    def getpeername(sock: socket.socket) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first is while it connects
+            raise OSError(107, "Transport endpoint is not connected")
+        return real(sock)
+
+    monkeypatch.setattr(socket.socket, "getpeername", getpeername, raising=False)
+    with serving(answer(200, BODY)) as server:
+        assert fetch(f"{server.base_url}/a") == BODY
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(107, "gone"), ValueError("x"), UnicodeError("x"), RuntimeError("x")])
+def test_no_exception_of_a_library_reaches_who_fetches(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("airflow_provider_falinvoke.api.network.Transport.handle_request", fail, raising=False)
+    assert type(error).__name__ in str(failure("http://127.0.0.1:1/a"))
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
+    assert "HTTPS_PROXY names a proxy" in str(failure("https://a.test/b", at=endpoint("https://api.test")))

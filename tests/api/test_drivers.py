@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import itertools
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ import pytest
 
 from airflow_provider_falinvoke.api import drivers, protocol
 from airflow_provider_falinvoke.api import line as api_line
+from airflow_provider_falinvoke.api.clients import KEEPALIVE_SECONDS, AsyncClient, Client, polling_client, ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.line import SharedLine
 from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeRequest
@@ -47,6 +51,7 @@ KEY = "sk-do-0123456789abcdef"
 REQUEST = InvokeRequest.build("fal-ai/flux/schnell", {"prompt": "a castle"})
 QUEUED = {"request_id": "r1", "status": "QUEUED"}
 DONE = {"request_id": "r1", "status": "COMPLETED", "output": {"images": []}}
+NOISE = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(200))
 GET = Send("GET", "/v1/async-invoke/r1")
 POST = Send("POST", "/v1/async-invoke", b"{}")
 
@@ -77,7 +82,7 @@ class Perform(Protocol):
 
 def _run(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T:
     times = times or FakeTime()
-    with drivers.open_client(endpoint) as client:
+    with Client(endpoint) as client:
         return drivers.run(call, client, clock=times.clock, sleep=times.sleep)
 
 
@@ -85,7 +90,7 @@ def _arun(call: Call[T], endpoint: Endpoint, times: FakeTime | None = None) -> T
     times = times or FakeTime()
 
     async def main() -> T:
-        async with drivers.open_async_client(endpoint) as client:
+        async with AsyncClient(endpoint) as client:
             return await drivers.arun(call, client, clock=times.clock, sleep=times.asleep)
 
     return asyncio.run(main())
@@ -95,7 +100,7 @@ def _over_a_line(call: Call[T], endpoint: Endpoint, times: FakeTime | None = Non
     times = times or FakeTime()
 
     async def look_up() -> Endpoint:
-        await asyncio.to_thread(drivers.polling_transport)
+        await asyncio.to_thread(polling_client)
         return endpoint
 
     async def main() -> T:
@@ -108,9 +113,7 @@ def _over_a_line(call: Call[T], endpoint: Endpoint, times: FakeTime | None = Non
 @pytest.fixture(params=["run", "arun", "over a line", "over a line with httpx alone"])
 def perform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Perform:
     if request.param == "over a line with httpx alone":
-        plain = drivers.PollingTransport(httpx.AsyncClient, lambda _: None)
-        for module in (drivers, api_line):
-            monkeypatch.setattr(module, "polling_transport", lambda: plain)
+        monkeypatch.setattr(api_line, "polling_client", lambda: AsyncClient)
     performs: dict[str, Perform] = {"run": _run, "arun": _arun}
     return performs.get(request.param, _over_a_line)
 
@@ -195,7 +198,7 @@ def test_a_connection_is_made_once_for_several_requests(perform: Perform) -> Non
     with serving(answer(200, QUEUED)) as server:
         perform(steps(GET, GET, GET), at(server.base_url))
     assert len({request.client for request in server.requests}) == 1
-    assert PollSchedule().maximum < drivers.KEEPALIVE_SECONDS
+    assert PollSchedule().maximum < KEEPALIVE_SECONDS
 
 
 # ---- the key --------------------------------------------------------------------------------------------------------
@@ -236,17 +239,6 @@ def test_a_key_that_the_api_repeats_is_not_in_the_error(perform: Perform) -> Non
     assert KEY not in str(caught.value)
 
 
-def test_a_reply_to_a_request_without_a_key_is_left_as_it_is() -> None:
-    times = FakeTime()
-    with (
-        serving(answer(200, b"plain")) as server,
-        httpx.Client(trust_env=False) as client,
-    ):
-        [outcome] = drivers.run(steps(Send("GET", f"{server.base_url}/a")), client, clock=times.clock)
-    assert isinstance(outcome, Reply)
-    assert outcome.body == b"plain"
-
-
 # ---- failures -------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +276,7 @@ def test_a_tls_handshake_that_is_hung_up_on_means_that_nothing_arrived(perform: 
     assert (failure.arrived, failure.lasting) == (False, False)
 
 
-@pytest.mark.parametrize("misbehave", [hang_up, talk_nonsense, answer(200, b'{"request_id"', length=500)])
+@pytest.mark.parametrize("misbehave", [hang_up, talk_nonsense])
 def test_an_answer_that_breaks_off_means_that_the_request_may_have_arrived(
     perform: Perform, misbehave: Callable[[Any], None]
 ) -> None:
@@ -303,12 +295,34 @@ def test_an_answer_that_does_not_come_in_time_means_that_the_request_may_have_ar
     assert failure.reason.startswith("ReadTimeout")
 
 
-def test_an_answer_that_cannot_be_unpacked_means_that_the_request_may_have_arrived(perform: Perform) -> None:
-    with serving(answer(200, b"this is no gzip", Content_Encoding="gzip")) as server:
+def test_of_an_answer_to_a_post_that_breaks_off_what_came_is_handed_on(perform: Perform) -> None:
+    with serving(answer(200, b'{"request_id": "r1", "sta', length=500)) as server:
         [outcome] = perform(steps(POST), at(server.base_url))
-    failure = failure_of(outcome)
-    assert (failure.arrived, failure.lasting) == (True, False)
-    assert "DecodingError" in failure.reason
+    assert isinstance(outcome, Reply)
+    assert (outcome.status, outcome.body) == (200, b'{"request_id": "r1", "sta')
+    assert outcome.cut
+
+
+def test_an_id_in_what_came_of_an_answer_that_breaks_off_is_the_jobs(perform: Perform) -> None:
+    with serving(answer(200, b'{"request_id": "r1", "sta', length=500)) as server:
+        assert perform(protocol.submit(REQUEST, patience=60), at(server.base_url)).request_id == "r1"
+    assert len(server.requests) == 1
+
+
+def test_an_id_that_is_cut_off_is_none(perform: Perform) -> None:
+    with (
+        serving(answer(200, b'{"request_id": "r1', length=500)) as server,
+        pytest.raises(FalInvokeAmbiguousSubmitError),
+    ):
+        perform(protocol.submit(REQUEST, patience=60), at(server.base_url))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("body", [gzip.compress(json.dumps(QUEUED).encode()), json.dumps(QUEUED).encode()])
+def test_an_answer_is_unpacked_where_it_is_packed(perform: Perform, body: bytes) -> None:
+    with serving(answer(200, body, Content_Encoding="gzip")) as server:
+        assert perform(protocol.get("r1", patience=0), at(server.base_url)).status is InvocationStatus.QUEUED
+    assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("misbehave", [hang_up, talk_nonsense, be_silent, answer(200, b"{", length=500), answer(502)])
@@ -325,7 +339,7 @@ def test_a_submit_that_may_have_arrived_is_posted_once(perform: Perform, misbeha
         talk_nonsense,
         be_silent,
         answer(200, b"{", length=500),
-        answer(200, b"no gzip", Content_Encoding="gzip"),
+        answer(200, gzip.compress(NOISE)[:-40] + b"y" * 40, Content_Encoding="gzip"),
     ],
 )
 def test_a_get_without_a_readable_answer_is_a_failure_and_no_crash(
@@ -376,16 +390,16 @@ def test_a_certificate_of_the_ca_bundle_is_trusted(perform: Perform, tmp_path: P
 
 def test_tls_settings_are_made_once_for_a_ca_bundle(tmp_path: Path) -> None:
     _, certificate = self_signed(tmp_path)
-    assert drivers.ssl_context(None) is drivers.ssl_context(None)
-    assert drivers.ssl_context(str(certificate)) is drivers.ssl_context(str(certificate))
-    assert drivers.ssl_context(str(certificate)) is not drivers.ssl_context(None)
+    assert ssl_context(None) is ssl_context(None)
+    assert ssl_context(str(certificate)) is ssl_context(str(certificate))
+    assert ssl_context(str(certificate)) is not ssl_context(None)
 
 
 def test_a_ca_bundle_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("missing.pem", "empty.pem"):
         with pytest.raises(OSError):
-            drivers.ssl_context(str(tmp_path / name))
+            ssl_context(str(tmp_path / name))
 
 
 # ---- proxies --------------------------------------------------------------------------------------------------------
@@ -449,11 +463,11 @@ def test_without_an_injected_clock_the_time_is_the_monotonic_one_and_it_is_known
 ):
     before, wall_before = time.monotonic(), time.time()
     with serving(answer(200, QUEUED)) as server:
-        with drivers.open_client(at(server.base_url)) as client:
+        with Client(at(server.base_url)) as client:
             resumed, reply = drivers.run(steps(Pause(0.0), GET), client)
 
         async def main() -> list[Outcome]:
-            async with drivers.open_async_client(at(server.base_url)) as aclient:
+            async with AsyncClient(at(server.base_url)) as aclient:
                 return await drivers.arun(steps(Pause(0.0), GET), aclient)
 
         aresumed, areply = asyncio.run(main())
@@ -475,20 +489,24 @@ def test_what_a_call_raises_comes_through(perform: Perform) -> None:
         perform(raising(), at("http://127.0.0.1:1"))
 
 
-def test_an_error_that_is_none_of_the_network_comes_through(perform: Perform) -> None:
-    """A bug is not taken for an API that is out of reach."""
-    with serving(answer(200)) as server, pytest.raises(httpx.InvalidURL):
-        perform(steps(Send("GET", "/" + "x" * 100_000)), at(server.base_url))
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_that_cannot_be_built_is_one_that_never_arrives(perform: Perform, method: str) -> None:
+    with serving(answer(200)) as server:
+        [outcome] = perform(steps(Send(method, "/" + "x" * 100_000)), at(server.base_url))
+    failure = failure_of(outcome)
+    assert (failure.arrived, failure.lasting) == (False, True)
+    assert failure.reason.startswith("InvalidURL")
+    assert server.requests == []
 
 
 def test_the_settings_of_the_endpoint_reach_both_clients() -> None:
     endpoint = at("https://gate.example/fal", connect_timeout=3, read_timeout=7)
 
     async def main() -> tuple[httpx.Timeout, httpx.URL, bool]:
-        async with drivers.open_async_client(endpoint) as client:
+        async with AsyncClient(endpoint) as client:
             return client.timeout, client.base_url, client.follow_redirects
 
-    with drivers.open_client(endpoint) as client:
+    with Client(endpoint) as client:
         blocking = (client.timeout, client.base_url, client.follow_redirects)
     assert blocking == asyncio.run(main())
     assert (blocking[0].connect, blocking[0].read, blocking[2]) == (3.0, 7.0, False)
@@ -499,10 +517,10 @@ def test_the_first_poll_imports_aiohttp_without_holding_up_the_loop() -> None:
     """The import takes some 300 ms, and every deferred task of the deployment shares the loop."""
     code = (
         "import asyncio, sys\n"
-        "from airflow_provider_falinvoke.api.drivers import polling_transport\n"
+        "from airflow_provider_falinvoke.api.clients import polling_client\n"
         "from tests.support.loop_watch import run_watched\n"
         "assert 'aiohttp' not in sys.modules\n"
-        "run_watched(asyncio.to_thread(polling_transport))\n"
+        "run_watched(asyncio.to_thread(polling_client))\n"
         "assert 'aiohttp' in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -541,7 +559,7 @@ def test_a_call_on_an_event_loop_pauses_like_that() -> None:
     async def took() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async with drivers.open_async_client(at("http://127.0.0.1:1")) as client:
+        async with AsyncClient(at("http://127.0.0.1:1")) as client:
             await drivers.arun(steps(Pause(began - 1), Pause(began + 10)), client, clock=loop.time)
         return loop.time() - began
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
 import time
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from airflow_provider_falinvoke.api import drivers, protocol
 from airflow_provider_falinvoke.api.account import Account
+from airflow_provider_falinvoke.api.clients import Client
+from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import FASTEST_MINUTE, LONGEST_WAIT, Gate, gated
 from airflow_provider_falinvoke.api.models import InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Pause, Reply, Resumed, Say, Send, Step
@@ -378,9 +381,10 @@ def test_a_wall_clock_that_steps_an_hour_stops_nothing(step: float, monkeypatch:
             "status": "COMPLETED" if done else "QUEUED",
             "output": {} if done else None,
         }
-        return httpx.Response(200, headers=headers, json=body)
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(json.dumps(body).encode()))
 
-    client = httpx.Client(base_url="http://api", transport=httpx.MockTransport(answer))
+    client = Client(Endpoint.of("conn", host="http://127.0.0.1", key="a-key"))
+    monkeypatch.setattr(client, "_transport", httpx.MockTransport(answer))
     gate, account = Gate(), Account()
     request = InvokeRequest.build("m", {"prompt": "x"})
 

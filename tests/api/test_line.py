@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke.api import drivers
 from airflow_provider_falinvoke.api import line as module
+from airflow_provider_falinvoke.api.clients import AsyncClient, polling_client, ssl_context
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.line import FRESH, IN_FLIGHT, REFRESH, STALE, Line, SharedLine
+from airflow_provider_falinvoke.api.outcomes import Reply, Send
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.api.server import answer, self_signed, serving
 from tests.support.loop_watch import run_watched
@@ -26,12 +28,10 @@ PATH = "/v1/async-invoke/r1"
 
 @pytest.fixture(autouse=True, params=["aiohttp", "httpx alone"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    drivers.polling_transport()
-    drivers.ssl_context(None)
+    polling_client()
+    ssl_context(None)
     if request.param == "httpx alone":
-        plain = drivers.PollingTransport(drivers.PollingClient, lambda _: None)
-        for one in (drivers, module):
-            monkeypatch.setattr(one, "polling_transport", lambda: plain)
+        monkeypatch.setattr(module, "polling_client", lambda: AsyncClient)
 
 
 class Connection:
@@ -75,7 +75,9 @@ async def looked_up(line: Line, connection: Connection, times: int) -> None:
 
 
 async def status(line: Line, path: str = "/v1/models") -> int:
-    return (await line.request("GET", path)).status_code
+    outcome = await line.exchange(Send("GET", path), time.time)
+    assert isinstance(outcome, Reply), outcome
+    return outcome.status
 
 
 @asynccontextmanager
@@ -309,10 +311,10 @@ def test_a_post_goes_out_on_a_connection_of_its_own() -> None:
             async with opened(Connection(url=server.base_url), StepClock()) as line:
                 await status(line)
                 for _ in range(2):
-                    await line.request("POST", "/v1/async-invoke", content=b"{}", headers={"X": "y"})
+                    await line.exchange(Send("POST", "/v1/async-invoke", b"{}"), time.time)
             assert [request.method for request in server.requests] == ["GET", "POST", "POST"]
             assert len({request.client for request in server.requests}) == 3
-            assert (server.requests[2].body, server.requests[2].headers["x"]) == (b"{}", "y")
+            assert server.requests[2].body == b"{}"
 
     watched(main)
 

@@ -189,6 +189,22 @@ def test_no_look_is_wasted_before_the_wait_may_end(emulator: Emulator) -> None:
     assert time.time() >= not_before
 
 
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_wall_clock_that_steps_an_hour_stops_no_poll(
+    step: float, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, jobs = time.time, submitted(FalInvokeHook(), 3)
+    poll = FalInvokeHook.async_get
+
+    async def stepping(self: FalInvokeHook, request_id: str, **options: Any) -> Invocation:
+        monkeypatch.setattr(time, "time", lambda: wall() + step)
+        return await poll(self, request_id, **options)
+
+    monkeypatch.setattr(FalInvokeHook, "async_get", stepping)
+    waited = wait(jobs)
+    assert [one.error for one in waited.ended] == [None] * 3
+
+
 def test_half_of_the_jobs_end_the_wait_while_more_items_wait(emulator: Emulator) -> None:
     hook = FalInvokeHook()
     fast, slow = submitted(hook, 3), submitted(hook, 3, SLOW)

@@ -68,8 +68,8 @@ def test_collect_waits_for_a_job_and_saves_its_files(cli: Run, emulator: Emulato
 
 def test_what_is_not_saved_is_said(cli: Run, emulator: Emulator, tmp_path: Path) -> None:
     request_id = submit(FAST)
-    url = emulator.jobs[request_id].request_id and f"{emulator.media_url}/files/{request_id}/0.png"
-    output = {"images": [{"url": url}], "preview": {"url": "https://media.invalid/a.png"}}
+    picture = {"url": f"{emulator.media_url}/files/{request_id}/0.png"}
+    output = {"images": [picture], "preview": {"url": "https://media.invalid/a.png"}}
     emulator.add_fault(Fault("merge", on="get", value={"output": output}))
     ended = cli("collect", request_id, "--to", str(tmp_path), "-o", "json")
     assert ended.code == 0, ended.err

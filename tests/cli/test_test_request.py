@@ -227,7 +227,7 @@ def test_an_interrupted_wait_names_the_job_and_how_to_collect_it(
 def test_an_interrupted_submit_says_that_it_may_be_paid(
     cli: Run, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx.Client, "request", interrupt)
+    monkeypatch.setattr(httpx.Client, "send", interrupt)
     ended = cli("test-request", SLOW, "--prompt", "a fox", "--yes")
     assert ended.code == 130
     assert "not known whether the job was submitted" in ended.err

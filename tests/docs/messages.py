@@ -14,8 +14,9 @@ PACKAGE = ROOT / "airflow_provider_falinvoke"
 #: The emulator is a tool of its own: what it says goes to the terminal that started it.
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if "emulator" not in path.parts]
 LEVELS = ("warn", "warning", "error", "exception", "critical")
-#: What makes a message too: functions that return or take a warning, and a class chosen at run time.
-ALSO = {"caution", "kind", "not_stopping_the_task", "_held_back"}
+#: What makes a message too: functions that return or take a warning, a class chosen at run time, and what the protocol
+#: has for no answer.
+ALSO = {"caution", "kind", "not_stopping_the_task", "_held_back", "Failure"}
 #: What is shorter is a piece of a sentence.
 FEWEST_WORDS = 3
 
@@ -83,7 +84,7 @@ def _roots(tree: ast.Module, makers: set[str]) -> Iterator[ast.AST]:
 def _logged(call: ast.Call) -> list[ast.expr]:
     """Return what a call writes to the log: directly, in a thread, or as a step for a driver to write."""
     match [ast.unparse(call.func), *map(ast.unparse, call.args[:1])]:
-        case ["asyncio.to_thread", writer]:
+        case ["in_thread", writer]:
             level, text = writer, call.args[1:2]
         case ["Say", severity]:
             level, text = severity.lower(), call.args[1:2]

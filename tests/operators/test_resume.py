@@ -324,3 +324,19 @@ def test_inline_files_that_nobody_saves_are_named(
     result = execute(operator(model_id=FAST, input={"prompt": "x", "sync_mode": True}), context)
     assert "set output_path" in capsys.readouterr().out
     assert "base64" not in json.dumps(result)
+
+
+def test_a_broken_proxy_of_the_environment_leaves_nothing_stored(
+    monkeypatch: pytest.MonkeyPatch, emulator: Emulator, context: Context
+) -> None:
+    """Else each later try would take it for a job that may be running and paid."""
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
+    there = json.dumps({"conn_type": "falinvoke", "password": "some-key", "host": "https://api.invalid"})
+    monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", there)
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="HTTPS_PROXY names a proxy that cannot be used"):
+            execute(operator(), context)
+    assert context["task_state_store"].get(STORE_KEY) is None
+    assert emulator.posts() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from airflow_provider_falinvoke._compat import (
     AirflowSkipException,
     TaskDeferralError,
 )
+from airflow_provider_falinvoke.api.outcomes import Failure
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
@@ -158,6 +160,22 @@ def test_a_look_that_gets_no_answer_says_nothing_about_the_job(
     ran = run(submitted(), **MODES["poke"])
     assert ran.state == "success", ran.errors
     assert len(emulator.gets()) == 5
+
+
+def test_a_result_that_is_too_large_fails_for_good_and_names_the_limit(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each later look would meet the same."""
+    request_id = submitted()
+    monkeypatch.setattr("airflow_provider_falinvoke.api.clients.Client.exchange", _too_large)
+    ran = run(request_id, retries=2, **MODES["poke"])
+    assert isinstance(ran.errors["await"], AirflowFailException)
+    assert "max_reply_size" in str(ran.errors)
+    assert request_id in str(ran.errors)
+
+
+def _too_large(client: object, step: object, clock: Callable[[], float]) -> Failure:
+    return Failure("the reply is larger than 1 byte; raise max_reply_size", True, clock(), lasting=True, oversized=True)
 
 
 def test_a_wrong_key_fails_for_good(mode: dict[str, Any], emulator: Emulator) -> None:

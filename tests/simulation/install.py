@@ -28,7 +28,8 @@ from upath.registry import register_implementation
 
 import airflow_provider_falinvoke
 from airflow_provider_falinvoke._compat import hears_of_success
-from airflow_provider_falinvoke.api import account, downloads, drivers
+from airflow_provider_falinvoke.api import account, clients, downloads
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from tests.simulation import loops, pools
 from tests.simulation.api import BASE_URL, Api
@@ -88,7 +89,7 @@ def _time(world: World) -> Iterator[Any]:
 
 
 def _threads(world: World) -> Iterator[Any]:
-    yield mock.patch.object(asyncio, "to_thread", loops.to_thread)
+    yield from everywhere(in_thread, loops.to_thread)
     yield from everywhere(concurrent.futures.ThreadPoolExecutor, partial(pools.Pool, world))
     yield from everywhere(concurrent.futures.wait, pools.waiting(world))
     yield mock.patch.object(
@@ -106,8 +107,7 @@ def _network(api: Api) -> Iterator[Any]:
 
     yield mock.patch.object(httpx.HTTPTransport, "handle_request", lambda _, request: api.answer(request))
     yield mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", handle)
-    plain = drivers.PollingTransport(drivers.PollingClient, lambda _: None)
-    yield from everywhere(drivers.polling_transport, lambda: plain)
+    yield from everywhere(clients.polling_client, lambda: clients.AsyncClient)
 
 
 def _airflow() -> Iterator[Any]:

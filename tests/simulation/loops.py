@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.simulation.world import START, World
 
+#: A step that a float of the present time can show: a timer that is set again and again for less would stop the time.
+_TICK = 1e-6
+
 
 class _Jump(selectors.SelectSelector):
     def __init__(self, world: World) -> None:
@@ -20,7 +23,7 @@ class _Jump(selectors.SelectSelector):
         if not ready:
             if timeout is None:
                 raise RuntimeError("the event loop waits for what never comes")
-            self._world.advance(timeout)
+            self._world.advance(max(timeout, _TICK) if timeout else 0.0)
         return ready
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from airflow_provider_falinvoke import durable
-from airflow_provider_falinvoke.api import drivers
+from airflow_provider_falinvoke.api import exchange
 from airflow_provider_falinvoke.media.store import Folder
 from tests.simulation import airflow
 from tests.simulation.blows import Blow
@@ -77,8 +77,8 @@ def test_a_submit_over_an_intent() -> None:
 
 
 def test_a_post_that_is_repeated_after_its_reply_was_lost() -> None:
-    repeated = (*drivers._NEVER_ARRIVED, httpx.ReadTimeout)
-    finds("paid twice", mock.patch.object(drivers, "_NEVER_ARRIVED", repeated), "sync", Blow.ERROR_AFTER)
+    repeated = (*exchange._NEVER_ARRIVED, httpx.ReadTimeout)
+    finds("paid twice", mock.patch.object(exchange, "_NEVER_ARRIVED", repeated), "sync", Blow.ERROR_AFTER)
 
 
 def test_a_store_that_cannot_be_read_and_is_taken_for_empty() -> None:

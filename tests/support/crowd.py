@@ -15,7 +15,8 @@ from typing import Any
 
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account
-from airflow_provider_falinvoke.api.drivers import arun, polling_transport, ssl_context
+from airflow_provider_falinvoke.api.clients import polling_client, ssl_context
+from airflow_provider_falinvoke.api.drivers import arun
 from airflow_provider_falinvoke.api.endpoint import Endpoint
 from airflow_provider_falinvoke.api.gate import gated
 from airflow_provider_falinvoke.api.line import Line, SharedLine
@@ -68,7 +69,7 @@ async def find_all(url: str, key: str, models: list[str], origin: float, factor:
 def main() -> None:
     """Read the task, find all jobs done, print their delays."""
     task: dict[str, Any] = json.load(sys.stdin)
-    polling_transport()
+    polling_client()
     ssl_context(None)
     print(json.dumps(asyncio.run(find_all(**task))))
 
