@@ -41,6 +41,13 @@ class Try:
     log: str
 
     @property
+    def succeeded(self) -> bool:
+        """Whether Airflow had its result, even where a user marked it as failed after that."""
+        levels = {entry.get("level") for entry in _entries(self.log)}
+        has_returned = any(entry.get("event") == "Pushing xcom" for entry in _entries(self.log))
+        return self.state == "success" or (has_returned and not levels & {"error", "critical"})
+
+    @property
     def reported(self) -> bool:
         """Whether it failed by saying that a submit may be paid, which is what its user read before the next try."""
         return self.state == "failed" and any(DOUBT.search(error) for error in _failures(self.log))
@@ -65,7 +72,7 @@ def unasked(paid: Sequence[Paid], tries: Sequence[Try]) -> list[str]:
     :param paid: the jobs of one request.
     :param tries: of the task instance that made it.
     """
-    ended = [one.ended_at for one in tries if one.state == "success" or one.reported]
+    ended = [one.ended_at for one in tries if one.succeeded or one.reported]
     asked = [*ended, *(job.at for job in paid if job.failed)]
     in_order = sorted(paid, key=lambda job: job.at)
     return [job.request_id for number, job in enumerate(in_order) if sum(at <= job.at + _BLUR for at in asked) < number]

@@ -198,7 +198,7 @@ class Run:
             yield result, []
         elif isinstance(result, dict):
             rows = [result]
-            if "manifest" in result:
+            if result.get("items") is not None:  # of a batch
                 rows = [json.loads(line) for line in self._lab.read(result["manifest"]).splitlines()]
             for row in rows:
                 yield str(row["request_id"]), [len(self._lab.read(file["path"])) for file in row["files"]]

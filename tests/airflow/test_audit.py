@@ -53,6 +53,14 @@ def test_a_reason_is_good_for_one_job() -> None:
     assert unasked([third, SECOND, FIRST], [tried("success", AT + 9)]) == ["c"]
 
 
+def test_a_success_that_a_user_marked_as_failed_is_a_reason() -> None:
+    returned = line("info", "Pushing xcom")
+    assert unasked([FIRST, SECOND], [tried("failed", AT + 9, returned)]) == []
+    died = line("critical", "Process terminated by signal.")
+    assert unasked([FIRST, SECOND], [tried("failed", AT + 9, returned, died)]) == ["b"]
+    assert unasked([FIRST, SECOND], [tried("failed", AT + 9, returned, failure("away"))]) == ["b"]
+
+
 def test_a_job_that_the_api_let_fail_is_a_reason() -> None:
     assert unasked([Paid("a", AT, failed=True), SECOND], [tried("failed", AT + 9)]) == []
 
