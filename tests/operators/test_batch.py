@@ -488,6 +488,20 @@ def test_changed_inputs_are_new_jobs_and_the_old_ones_are_named(emulator: Emulat
     assert all(request_id in text for request_id in abandoned)
 
 
+def test_a_file_that_is_cut_off_while_the_batch_runs_ends_it(emulator: Emulator, tmp_path: Path) -> None:
+    source = tmp_path / "inputs.jsonl"
+    source.write_text("".join(f"{json.dumps(prompt)}\n" for prompt in prompts(6)))
+    run = Runner(tmp_path / "out", inputs=source.as_uri(), max_in_flight=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        call(run.operator(), "execute", run.ti)
+    source.write_text('"p0"\n"p1"\n"p2"\n')
+    with pytest.raises(AirflowFailException, match="3 refused"):
+        run.resume(deferred.value)
+    assert posts_by_prompt(emulator) == once_each(3)
+    assert [row["state"] for row in run.manifest()] == ["done"] * 3 + ["refused"] * 3
+    assert "have no item 3 any more" in run.manifest()[3]["error"]
+
+
 def test_a_retry_takes_up_the_jobs_in_flight(emulator: Emulator, tmp_path: Path) -> None:
     run = Runner(tmp_path, inputs=prompts(10), max_in_flight=4)
     with pytest.raises(TaskDeferred):
