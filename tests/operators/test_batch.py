@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import json
 import logging
 import shutil
@@ -706,6 +707,17 @@ def test_a_result_that_came_without_an_id_is_brought_home(emulator: Emulator, tm
     assert run.try_()["done"] == 3
     row = run.manifest()[1]
     assert (row["state"], row["request_id"], len(row["files"])) == ("done", None, 1)
+
+
+def test_results_that_came_without_an_id_have_files_of_their_own(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.add_fault(Fault("no_envelope", on="post", times=None))
+    run = Runner(tmp_path, inputs=prompts(6), model_id=INSTANT)
+    assert run.try_()["done"] == 6
+    files = [file for row in run.manifest() for file in row["files"]]
+    assert len({file["path"] for file in files}) == 6
+    for file in files:
+        content = Path(file["path"].removeprefix("file://")).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
 
 
 def test_a_result_that_came_without_an_id_and_cannot_be_saved_is_not_paid_again(
