@@ -213,6 +213,11 @@ def is_refusal(error: object) -> bool:
     return any(_REFUSED_TYPE.search(kind) for kind in types) or _REFUSED_CONTENT.search(read_error(error)) is not None
 
 
+def is_json(body: bytes) -> bool:
+    """Whether a body has a JSON object in it, as each answer of the API has."""
+    return next(objects_in(body), None) is not None
+
+
 def read_error_body(body: bytes, key: str = "") -> str:
     """Return what the body of an error reply says, as one line: JSON, plain text, or the text of an HTML page."""
     if (data := next(objects_in(body, key), None)) is not None:
