@@ -53,7 +53,7 @@ def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -
     if choice.left_out:
         log.warning(
             "Not all that the output of the job %s holds is saved. Left out: %s. %s",
-            invocation.request_id,
+            printable(invocation.request_id),
             _some(choice.left_out),
             advice_by_hand(invocation),
         )
