@@ -138,15 +138,16 @@ def read_submitted(body: bytes, headers: Mapping[str, str], key: str = "") -> tu
     if any(_is_error(data) for data in objects_in(body, key)):
         return None, ""
     status = invocation.status if invocation is not None else InvocationStatus.UNKNOWN
-    for where, ids in (("the Location header", _ids_of(headers)), ("the text of the reply", ids_in(body, key))):
+    for where, ids in (("the Location header", _ids_of(headers, key)), ("the text of the reply", ids_in(body, key))):
         if len(ids) == 1 and (request_id := _id(*ids)) is not None:
             return Invocation(request_id=request_id, status=status), where
     return None, ""
 
 
-def _ids_of(headers: Mapping[str, str]) -> set[str]:
+def _ids_of(headers: Mapping[str, str], key: str) -> set[str]:
     found = _LOCATION.search(headers.get("location", ""))
-    return {unquote(found[1], errors="replace")} if found else set()
+    shown = unquote(found[1], errors="replace") if found else ""
+    return {shown} if shown and masked(shown, key) == shown else set()  # the key is no job's id
 
 
 def _id(value: object) -> str | None:

@@ -245,9 +245,10 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
 
         self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
-            invocation = completed(read_event(event, self.hook, request_id))
-            self._ledger = Ledger.of(context, durable=self.durable)
-            return self._home(context, invocation, self._ledger)
+            ledger = self._ledger = Ledger.of(context, durable=self.durable)
+            with not_stopping_the_task("The request_id cannot be stored for a later try", request_id):
+                ledger.resumed(request_id, seconds_of("timeout", self.timeout, least=SHORTEST_POLL))
+            return self._home(context, completed(read_event(event, self.hook, request_id)), ledger)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
