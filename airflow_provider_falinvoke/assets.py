@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,23 +48,14 @@ def announce(
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):
             with not_stopping_the_task(f"The event of {outlet} cannot tell what was made", request_id):
-                context["outlet_events"][outlet].extra.update(_plain(manifest(result)))
+                context["outlet_events"][outlet].extra.update(manifest(result))
         elif isinstance(outlet, AssetAlias):
             if not saved:
                 log.warning("The asset alias %s gets no asset: no file was saved; is output_path set?", outlet.name)
             for path, file in ((file["path"], file) for file in saved):
                 with not_stopping_the_task(f"The asset alias {outlet.name} gets no asset for {path}", request_id):
                     asset = Asset(uri=asset_uri(path))
-                    context["outlet_events"][outlet].add(asset, extra=_plain(file))
-
-
-def _plain(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of what an event carries.
-
-    :raises ValueError: it is not what JSON has a form for, so that Airflow could not store it, and would fail the task.
-    """
-    plain: dict[str, Any] = json.loads(json.dumps(extra, allow_nan=False))
-    return plain
+                    context["outlet_events"][outlet].add(asset, extra=dict(file))
 
 
 def manifest(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def bring_home(hook: FalInvokeHook, invocation: Invocation, saving: Saving, **mo
         return result
     from airflow_provider_falinvoke.media.save import save_manifest
 
-    return save_manifest(result, saving)
+    return save_manifest(result, saving, invocation.name)
 
 
 @contextmanager

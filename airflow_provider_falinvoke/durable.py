@@ -229,6 +229,14 @@ class Ledger:
         job = {"request_id": request_id, "submitted_at": submitted_at, "deadline": deadline}
         self._update(PAUSES, phase=Phase.SUBMITTED, **job)
 
+    def resumed(self, request_id: str | None, timeout: float) -> None:
+        """Store the id of a job that was awaited, where the process that submitted it could not.
+
+        :param timeout: how long the job may take, in seconds.
+        """
+        if self.known_request_id() is None and request_id and self.record is not None:
+            self.submitted(request_id, self.record.submitted_at, self.record.submitted_at + timeout)
+
     def reported(self) -> None:
         """Store that the task fails now with the words that nobody knows whether the job is paid."""
         self._update(reported_at=self._clock())

@@ -146,22 +146,22 @@ def _prepare(home: Path, connections: dict[str, dict[str, Any]]) -> None:
 
 
 class _Progress(logging.Handler):
-    """Print the package's own log lines as they come, and count the GETs of each job in httpx's."""
+    """Print the package's log lines as they come, and count the GETs of each job in those that are for debugging."""
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
-        for name in ("airflow_provider_falinvoke", "httpx"):
-            logger = logging.getLogger(name)
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
-            logger.addHandler(self)
+        logger = logging.getLogger("airflow_provider_falinvoke")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self)
+        logging.getLogger("airflow_provider_falinvoke.api.drivers").setLevel(logging.DEBUG)
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if record.name != "httpx":
+        if record.levelno > logging.DEBUG:
             print(f"  {datetime.now():%H:%M:%S} {message}", flush=True)
-        elif match := re.search(r"GET \S+/v1/async-invoke/([\w-]+)", message):
+        elif match := re.search(r"GET /v1/async-invoke/([\w-]+)", message):
             self.requests[match[1]] += 1
 
 

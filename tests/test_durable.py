@@ -254,6 +254,15 @@ def test_an_id_and_that_nothing_was_sent_are_worth_some_tries(taken: bool, slept
     assert len(slept) == 2
 
 
+def test_an_id_that_could_not_be_stored_before_the_deferral_is_stored_after_it() -> None:
+    store = MemoryStore()
+    ledger_for_a_submit(store, 0).intend()
+    Ledger(store, 0).resumed("job-1", 600.0)
+    assert Ledger(store, 0).action(WANTED, "fail") is Action.RESUME
+    Ledger(store, 0).resumed("another", 600.0)
+    assert store.values[STORE_KEY]["request_id"] == "job-1", "what is known stays"
+
+
 def test_what_could_not_be_stored_is_stored_later() -> None:
     store = MemoryStore()
     ledger = ledger_for_a_submit(store, 0)

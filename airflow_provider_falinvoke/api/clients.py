@@ -22,8 +22,6 @@ from airflow_provider_falinvoke.api.threads import in_thread
 
 #: Longer than the pauses between polls, so that a connection is made once for a job.
 KEEPALIVE_SECONDS = 60.0
-#: Shorter than servers keep an idle connection: on one that is just being closed, a POST may or may not have arrived.
-SUBMIT_KEEPALIVE_SECONDS = 3.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,7 +53,9 @@ class Client(httpx.Client):
     cookies = _NoCookies()  # type: ignore[override]  # nobody sets them
 
     def __init__(self, endpoint: Endpoint) -> None:
-        limits = httpx.Limits(keepalive_expiry=SUBMIT_KEEPALIVE_SECONDS)
+        # Each request has a connection of its own. On one that was used before, a POST may meet the server just as that
+        # closes it; or what was left over of an earlier answer, which httpcore takes for the answer to the POST.
+        limits = httpx.Limits(max_keepalive_connections=0)
         super().__init__(transport=Transport(**_transport_settings(endpoint, limits)), **_settings(endpoint))
         self._bounds = _bounds(endpoint)
 

@@ -152,13 +152,19 @@ def _moment(clock: Clock | None) -> tuple[float, float]:
     return at, time.time() - at
 
 
-def _placed(outcome: Reply | Failure, clock: Clock | None) -> Outcome:
+def _placed(outcome: Reply | Failure, clock: Clock | None) -> Reply | Failure:
     return replace(outcome, ahead=_moment(clock)[1]) if clock is None else outcome
+
+
+def _say(step: Send, outcome: Reply | Failure) -> None:
+    log.debug("%s %s: %s", step.method, step.path, outcome.status if isinstance(outcome, Reply) else "no answer")
 
 
 def _perform(step: Step, client: Exchanger, clock: Clock | None) -> Outcome:
     if isinstance(step, Send):
-        return _placed(client.exchange(step, clock or time.monotonic), clock)
+        outcome = _placed(client.exchange(step, clock or time.monotonic), clock)
+        _say(step, outcome)
+        return outcome
     if isinstance(step, Say):
         log.log(step.level, step.message, *step.arguments)
     return Resumed(*_moment(clock))
@@ -166,7 +172,10 @@ def _perform(step: Step, client: Exchanger, clock: Clock | None) -> Outcome:
 
 async def _aperform(step: Step, client: AsyncExchanger, clock: Clock | None) -> Outcome:
     if isinstance(step, Send):
-        return _placed(await client.exchange(step, clock or time.monotonic), clock)
+        outcome = _placed(await client.exchange(step, clock or time.monotonic), clock)
+        if log.isEnabledFor(logging.DEBUG):
+            await in_thread(_say, step, outcome)
+        return outcome
     if isinstance(step, Say) and log.isEnabledFor(step.level):
         await in_thread(log.log, step.level, step.message, *step.arguments)
     return Resumed(*_moment(clock))

@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 #: Of a reply that says what is wrong so many bytes are read.
 ERROR_PAGE = 64 << 10
 #: A reply of more bytes, or a compressed one, takes so long to read that an event loop must not do it.
-LARGE = 256 << 10
+LARGE = 64 << 10
 #: A request that was sent late has so many seconds for its answer all the same.
 LAST_ANSWER = 5.0
 #: More codings than so many, one in the other, are an attack.

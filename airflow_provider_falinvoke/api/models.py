@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Container, Mapping
@@ -162,6 +163,14 @@ class Invocation(BaseModel):
     output: Any = None
     error: str | None = None
     refused: bool = False
+
+    @property
+    def name(self) -> str:
+        """What names its files: the request_id; without one, a digest of the output, which tells it from others."""
+        if self.request_id is not None:
+            return self.request_id
+        output = json.dumps(self.output, sort_keys=True, default=str).encode()
+        return f"result-{hashlib.sha256(output).hexdigest()[:16]}"
 
     @property
     def seconds(self) -> float | None:

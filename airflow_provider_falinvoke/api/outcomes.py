@@ -289,7 +289,10 @@ def refused(reply: Reply, request_id: str | None, *, after: str = "") -> FalInvo
         advice += _OPT_IN if reply.status == HTTPStatus.FORBIDDEN else ""
     elif reply.status == HTTPStatus.NOT_FOUND:
         kind, advice = FalInvokeNotFoundError, f" Check the model_id and the connection's host.{_OPT_IN}"
-        if request_id:
+        if request_id and reply.body and not replies.is_json(reply.body):
+            # The word of something before the API. Nobody may take the job for lost, and pay for another one.
+            kind, advice = FalInvokeAPIError, " That is not the API's own answer: check the connection's host."
+        elif request_id:
             advice = " Check the request_id, and that the connection is the account's that submitted it."
     elif reply.status < HTTPStatus.BAD_REQUEST:
         advice = " Redirects are not followed: check the connection's host."

@@ -76,6 +76,8 @@ def sendable(value: Any) -> tuple[Any, list[str]]:
     def leaf(item: Any, path: _Path, place: Any) -> Any:
         if isinstance(item, str):
             return text(item, path, place)
+        if isinstance(item, (set, frozenset)):  # in an order that the next process has too
+            return sorted(item, key=repr)
         if isinstance(item, (int, float)) and not LEAST <= item <= MOST:
             raise NotPortableError(
                 f"{'.'.join(_names(path, place))}: a number must lie between {LEAST} and {MOST}, or Airflow cannot "

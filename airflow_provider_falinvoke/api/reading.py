@@ -4,10 +4,13 @@ The order of attempts; each gives objects, and the reader takes the first that h
 
 1. The whole text as JSON. It may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark; bytes that are no
    character become U+FFFD. What Python's strict reader refuses is taken too: control characters in a string, integers
-   of any length (beyond 4,300 digits their text). NaN and Infinity become null.
+   of any length (beyond 4,300 digits their text). NaN and Infinity become their text, as other numbers that Airflow
+   cannot carry do.
 2. Server-sent events: the last ``data:`` that is JSON.
 3. The first JSON in the text, whatever stands before and after it; but neither a part of JSON that breaks off, nor what
    a page holds (a proxy's script is no reply).
+
+JSON of more than a million values is not read at all.
 
 What was read may be wrapped: a list of one, JSON within a JSON string, an envelope such as ``{"data": {…}}``. The outer
 object comes first, then what is in it.
@@ -28,6 +31,9 @@ from airflow_provider_falinvoke.api.portable import carried
 MASK = "***"
 #: Shorter keys (a test's) are words that a reply may well hold.
 SHORTEST_KEY = 8
+#: A value takes some hundred bytes, and a microsecond of the interpreter that an event loop shares: 64 MiB of them
+#: would end the process that reads them. Word by word, the times of a day of speech are fewer.
+MOST_VALUES = 1_000_000
 #: So many places in a text may be the beginning of its JSON, and so many wrappers may be around an object.
 _BEGINNINGS, _WRAPPERS = 8, 4
 _ENVELOPES = ("data", "result", "response", "body")
@@ -100,10 +106,12 @@ def _integer(digits: str) -> int | str:
         return digits
 
 
-_DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=lambda _: None)
+_DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=str)
 
 
 def _trees(text: str) -> Iterator[Any]:
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        return
     try:
         yield _DECODER.decode(text)
         return

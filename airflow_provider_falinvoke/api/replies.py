@@ -138,15 +138,16 @@ def read_submitted(body: bytes, headers: Mapping[str, str], key: str = "") -> tu
     if any(_is_error(data) for data in objects_in(body, key)):
         return None, ""
     status = invocation.status if invocation is not None else InvocationStatus.UNKNOWN
-    for where, ids in (("the Location header", _ids_of(headers)), ("the text of the reply", ids_in(body, key))):
+    for where, ids in (("the Location header", _ids_of(headers, key)), ("the text of the reply", ids_in(body, key))):
         if len(ids) == 1 and (request_id := _id(*ids)) is not None:
             return Invocation(request_id=request_id, status=status), where
     return None, ""
 
 
-def _ids_of(headers: Mapping[str, str]) -> set[str]:
+def _ids_of(headers: Mapping[str, str], key: str) -> set[str]:
     found = _LOCATION.search(headers.get("location", ""))
-    return {unquote(found[1], errors="replace")} if found else set()
+    shown = unquote(found[1], errors="replace") if found else ""
+    return {shown} if shown and masked(shown, key) == shown else set()  # the key is no job's id
 
 
 def _id(value: object) -> str | None:
@@ -211,6 +212,11 @@ def is_refusal(error: object) -> bool:
     detail = error.get("detail") if isinstance(error, dict) else None
     types = [str(item.get("type")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
     return any(_REFUSED_TYPE.search(kind) for kind in types) or _REFUSED_CONTENT.search(read_error(error)) is not None
+
+
+def is_json(body: bytes) -> bool:
+    """Whether a body has a JSON object in it, as each answer of the API has."""
+    return next(objects_in(body), None) is not None
 
 
 def read_error_body(body: bytes, key: str = "") -> str:

@@ -95,16 +95,18 @@ class Inputs:
 
     def pick(self, indexes: Collection[int]) -> Iterator[tuple[int, Checked | FalInvokeInputError]]:
         """Yield the requests at ``indexes``, in order; an error in place of one that cannot be sent any more."""
-        left = len(indexes)
+        left = set(indexes)
         for index, (_, item) in enumerate(self._read()):
             if not left:
                 return
-            if index in indexes:
-                left -= 1
+            if index in left:
+                left.remove(index)
                 try:
                     yield index, self._checked(item)
                 except FalInvokeInputError as error:
                     yield index, error
+        for index in sorted(left):
+            yield index, FalInvokeInputError(f"The inputs have no item {index} any more.")
 
     def _checked(self, item: Any) -> Checked:
         if isinstance(item, bytes):

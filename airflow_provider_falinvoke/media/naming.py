@@ -81,6 +81,7 @@ class FileName:
     def render(self, place: Place, *, request_id: str | None, number: int | str, extension: str) -> str:
         """Return a file's name; empty folders vanish from it.
 
+        :param request_id: the job's; where there is none, what tells its result from others.
         :param number: from 1, or a word for what belongs to all files of the job.
         :param extension: with its dot.
         :raises FalInvokeInputError: a part of it is too long for a file system, or leads out of the folder.

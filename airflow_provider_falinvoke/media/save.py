@@ -71,18 +71,19 @@ def save_media(invocation: Invocation, saving: Saving, downloader: Downloader) -
         raise raised from error
 
 
-def save_manifest(result: dict[str, Any], saving: Saving) -> dict[str, Any]:
+def save_manifest(result: dict[str, Any], saving: Saving, name: str) -> dict[str, Any]:
     """Write a task's result beside its files, and return it with the path of that in it.
 
+    :param name: of the invocation.
     :raises FalInvokeMediaError: it could not be written.
     """
     assert saving.output_path, "there are files that it describes"
-    name = saving.file_name.render(saving.place, request_id=result["request_id"], number="manifest", extension=".json")
+    file_name = saving.file_name.render(saving.place, request_id=name, number="manifest", extension=".json")
     try:
         folder = Folder(saving.output_path)
-        result = {**result, "manifest": folder.path_of(name)}
+        result = {**result, "manifest": folder.path_of(file_name)}
         document = json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8", "replace")
-        folder.write(name, document, "application/json")
+        folder.write(file_name, document, "application/json")
     except Exception as error:  # each storage has errors of its own
         raise FalInvokeMediaError(
             f"The job is completed and paid, and its files are saved, but not their manifest: {error}",
@@ -98,9 +99,8 @@ def _save_all(
         return []
     assert saving.output_path, "the caller wants the files"
     # Here and not in the threads, which must not look a connection up.
-    save = partial(
-        _save_one, invocation, saving, Folder(saving.output_path), downloader, Allowance(saving.max_total_size)
-    )
+    folder, allowance = Folder(saving.output_path), Allowance(saving.max_total_size)
+    save = partial(_save_one, invocation, saving, folder, downloader, allowance, name=invocation.name)
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="falinvoke-download")
     futures = [pool.submit(save, number=number, media=media) for number, media in wanted]
     try:
@@ -129,13 +129,12 @@ def _save_one(
     downloader: Downloader,
     allowance: Allowance,
     *,
+    name: str,
     number: int,
     media: Media,
 ) -> MediaFile:
     def name_of(extension: str) -> str:
-        return saving.file_name.render(
-            saving.place, request_id=invocation.request_id, number=number, extension=extension
-        )
+        return saving.file_name.render(saving.place, request_id=name, number=number, extension=extension)
 
     quote = media.inline or downloader.quotes
     with closing(Intake(folder, name_of, media.content_type, allowance, quote=quote)) as intake:

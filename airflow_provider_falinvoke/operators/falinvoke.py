@@ -221,17 +221,23 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                 if ledger.has_changed():
                     job = self._of_an_earlier_try(order, ledger)
             job = job or self._submitted(order, ledger)
-            request_id = self._running = job.invocation.request_id
-            self._push_request_id(context, request_id)
-            # A result that came without an id is all there will ever be of it.
-            if not self.wait_for_completion and request_id is not None:
-                announce(context, self.outlets, {"request_id": request_id, "model_id": order.request.model_id})
-                ledger.done(request_id)
-                return request_id
-            invocation = completed(job.invocation)
-            if not invocation.status.ended:
-                invocation = self._wait(job, order, ledger)
-            return self._home(context, invocation, ledger)
+            try:
+                return self._result_of(context, job, order, ledger)
+            finally:
+                ledger.write_again()
+
+    def _result_of(self, context: Context, job: _Job, order: _Order, ledger: Ledger) -> dict[str, Any] | str:
+        request_id = self._running = job.invocation.request_id
+        self._push_request_id(context, request_id)
+        # A result that came without an id is all there will ever be of it.
+        if not self.wait_for_completion and request_id is not None:
+            announce(context, self.outlets, {"request_id": request_id, "model_id": order.request.model_id})
+            ledger.done(request_id)
+            return request_id
+        invocation = completed(job.invocation)
+        if not invocation.status.ended:
+            invocation = self._wait(job, order, ledger)
+        return self._home(context, invocation, ledger)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take the job's result from the trigger's event, on a worker again."""
@@ -239,9 +245,10 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
 
         self.log.info("%s", story_of(event, request_id))
         with failing_for_good():
-            invocation = completed(read_event(event, self.hook, request_id))
-            self._ledger = Ledger.of(context, durable=self.durable)
-            return self._home(context, invocation, self._ledger)
+            ledger = self._ledger = Ledger.of(context, durable=self.durable)
+            with not_stopping_the_task("The request_id cannot be stored for a later try", request_id):
+                ledger.resumed(request_id, seconds_of("timeout", self.timeout, least=SHORTEST_POLL))
+            return self._home(context, completed(read_event(event, self.hook, request_id)), ledger)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, look at the job once more before the task fails."""
@@ -371,7 +378,6 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             # Not with every DAG file that is parsed: Airflow's base class of a trigger takes some 8 ms to import.
             from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, safe_first_look_at
 
-            ledger.write_again()
             now = time.time()
             first_look_at = safe_first_look_at(now)
             if first_look_at < job.deadline:
@@ -395,6 +401,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                     kwargs=for_airflow({"request_id": request_id}),
                     timeout=timedelta(seconds=job.deadline - now + BACKSTOP),
                 )
+        ledger.write_again()
         return self.hook.wait(
             request_id,
             submitted_at=job.submitted_at,

@@ -32,6 +32,7 @@ from airflow_provider_falinvoke.exceptions import (
     FalInvokeUnreachableError,
 )
 from tests.api.server import (
+    Handler,
     answer,
     be_silent,
     closed_port,
@@ -194,11 +195,28 @@ def test_a_reply_is_handed_on_with_its_status_headers_body_and_time(perform: Per
     assert (outcome.headers["retry-after"], outcome.headers["ratelimit-remaining"]) == ("7", "0")
 
 
-def test_a_connection_is_made_once_for_several_requests(perform: Perform) -> None:
+def test_who_polls_makes_a_connection_once_for_several_requests(perform: Perform) -> None:
     with serving(answer(200, QUEUED)) as server:
         perform(steps(GET, GET, GET), at(server.base_url))
-    assert len({request.client for request in server.requests}) == 1
+    assert len({request.client for request in server.requests}) == (3 if perform is _run else 1)
     assert PollSchedule().maximum < KEEPALIVE_SECONDS
+
+
+@pytest.mark.parametrize("stale", [(400, b"stale"), (202, {"request_id": "stale"})])
+def test_what_was_left_over_of_one_answer_is_not_taken_for_that_of_a_post(
+    perform: Perform, stale: tuple[int, Any]
+) -> None:
+    if perform is _arun:
+        pytest.skip("a client that awaits is given POSTs by a line alone, each to one of its own")
+
+    def answer_twice(handler: Handler) -> None:
+        answer(429, b"later")(handler)
+        answer(*stale)(handler)
+
+    with serving(answer_twice, answer(202, QUEUED)) as server:
+        invocation = perform(protocol.submit(REQUEST, patience=60), at(server.base_url))
+    assert invocation.request_id == "r1"
+    assert len(server.requests) == 2
 
 
 # ---- the key --------------------------------------------------------------------------------------------------------

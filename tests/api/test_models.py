@@ -146,6 +146,12 @@ def test_plain_values_of_python_become_their_json() -> None:
     }
 
 
+def test_a_set_is_the_same_list_in_every_process() -> None:
+    words = [f"word {number}" for number in range(10, 30)]
+    nested = {"styles": set(words), "more": [{"pairs": frozenset({(2, "b"), (1, "a")})}]}
+    assert sent(nested)["input"] == {"styles": words, "more": [{"pairs": [[1, "a"], [2, "b"]]}]}
+
+
 def circle() -> dict[str, Any]:
     data: dict[str, Any] = {}
     data["again"] = data

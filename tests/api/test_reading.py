@@ -148,6 +148,15 @@ def test_an_id_in_its_place_needs_no_warning_and_one_that_was_searched_for_says_
 # ---- whose answer it is, and what it says ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"0,", b'"",'])
+def test_a_reply_of_millions_of_values_is_not_read_but_shows_its_id(value: bytes) -> None:
+    body = b'{"request_id": "r1", "status": "QUEUED", "output": [' + value * 1_000_000 + b"0]}"
+    began = time.process_time()
+    assert read_invocation(body, request_id="r1") is None
+    assert read_submitted(body, {})[0] == Invocation(request_id="r1", status=InvocationStatus.UNKNOWN)
+    assert time.process_time() - began < 1.0
+
+
 def test_an_answer_about_another_job_keeps_its_own_id() -> None:
     for body in (b'{"request_id": "B", "status": "COMPLETED", "output": {}}', b'{"data": {"request_id": "B"}}'):
         invocation = read_invocation(body, request_id="A")

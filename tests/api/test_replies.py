@@ -17,6 +17,7 @@ from airflow_provider_falinvoke.api.replies import (
     read_invocation,
     read_model_ids,
     read_status,
+    read_submitted,
     read_time,
 )
 
@@ -421,3 +422,9 @@ def test_a_result_beside_its_status_is_not_lost(key: str) -> None:
     bare = read_invocation(json.dumps({key: "https://fal.media/x"}).encode(), request_id="r1")
     assert bare is not None
     assert bare.status is InvocationStatus.COMPLETED
+
+
+def test_a_location_that_echoes_the_key_is_no_jobs_id() -> None:
+    key = "sk-secret-key-of-an-account"
+    assert read_submitted(b"", {"location": f"/v1/async-invoke/{key}"}, key) == (None, "")
+    assert read_submitted(b"", {"location": "/v1/async-invoke/job-1"}, key)[0] is not None

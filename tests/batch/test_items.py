@@ -181,6 +181,13 @@ def test_an_item_that_broke_since_it_was_checked_is_an_error_in_its_place(tmp_pa
     assert isinstance(picked[0][1], FalInvokeInputError)
 
 
+def test_items_that_are_not_there_any_more_are_errors_too(tmp_path: Path) -> None:
+    for source in (jsonl(tmp_path, '"a"', '"b"'), ["a", "b"]):
+        picked = dict(inputs(source).pick({1, 2, 5}))
+        assert list(picked) == [1, 2, 5]
+        assert [isinstance(one, FalInvokeInputError) for one in picked.values()] == [False, True, True]
+
+
 def test_the_fingerprint_tells_model_input_tags_and_connection_apart() -> None:
     prints = [
         next(inputs(["a"], **changes).check()).fingerprint

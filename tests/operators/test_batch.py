@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import json
 import logging
 import shutil
@@ -493,6 +494,20 @@ def test_changed_inputs_are_new_jobs_and_the_old_ones_are_named(emulator: Emulat
     assert all(request_id in text for request_id in abandoned)
 
 
+def test_a_file_that_is_cut_off_while_the_batch_runs_ends_it(emulator: Emulator, tmp_path: Path) -> None:
+    source = tmp_path / "inputs.jsonl"
+    source.write_text("".join(f"{json.dumps(prompt)}\n" for prompt in prompts(6)))
+    run = Runner(tmp_path / "out", inputs=source.as_uri(), max_in_flight=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        call(run.operator(), "execute", run.ti)
+    source.write_text('"p0"\n"p1"\n"p2"\n')
+    with pytest.raises(AirflowFailException, match="3 refused"):
+        run.resume(deferred.value)
+    assert posts_by_prompt(emulator) == once_each(3)
+    assert [row["state"] for row in run.manifest()] == ["done"] * 3 + ["refused"] * 3
+    assert "have no item 3 any more" in run.manifest()[3]["error"]
+
+
 def test_a_retry_takes_up_the_jobs_in_flight(emulator: Emulator, tmp_path: Path) -> None:
     run = Runner(tmp_path, inputs=prompts(10), max_in_flight=4)
     with pytest.raises(TaskDeferred):
@@ -697,6 +712,17 @@ def test_a_result_that_came_without_an_id_is_brought_home(emulator: Emulator, tm
     assert run.try_()["done"] == 3
     row = run.manifest()[1]
     assert (row["state"], row["request_id"], len(row["files"])) == ("done", None, 1)
+
+
+def test_results_that_came_without_an_id_have_files_of_their_own(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.add_fault(Fault("no_envelope", on="post", times=None))
+    run = Runner(tmp_path, inputs=prompts(6), model_id=INSTANT)
+    assert run.try_()["done"] == 6
+    files = [file for row in run.manifest() for file in row["files"]]
+    assert len({file["path"] for file in files}) == 6
+    for file in files:
+        content = Path(file["path"].removeprefix("file://")).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
 
 
 def test_a_result_that_came_without_an_id_and_cannot_be_saved_is_not_paid_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke import exceptions
+from airflow_provider_falinvoke import durable, exceptions
 from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_falinvoke.api import drivers
+from airflow_provider_falinvoke.api import drivers, protocol
 from airflow_provider_falinvoke.api.account import forget_accounts
 from airflow_provider_falinvoke.api.outcomes import Failure, Reply, Say, Send
 from airflow_provider_falinvoke.durable import STORE_KEY
@@ -43,6 +44,44 @@ def test_a_404_moments_after_the_submit_is_no_reason_to_pay_again(emulator: Emul
     leave_running(context)
     emulator.add_fault(Fault("answer", on="get", status=404, times=2))
     leave_running(context)
+    assert len(emulator.posts()) == 1
+
+
+@pytest.mark.parametrize("kind", ["html", "text"])
+def test_a_404_of_something_before_the_api_is_no_reason_to_pay_again(
+    kind: str, emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_running(context)
+    monkeypatch.setattr(protocol, "NOT_FOUND_GRACE", 0.0)
+    emulator.add_fault(Fault(kind, on="get", status=404))
+    with pytest.raises(AirflowFailException, match=r"not the API's own answer.* Its result can still be fetched"):
+        execute(operator(), context)
+    leave_running(context)
+    assert len(emulator.posts()) == 1
+
+
+@pytest.mark.parametrize("duration", [0, 0.3])
+def test_an_id_that_the_store_did_not_take_is_stored_before_the_task_ends(
+    duration: float, emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is away for some seconds just after the POST; the files cannot be saved, and the next try saves them."""
+    model_id = FAST if duration == 0 else SHORT
+    store, sets = context["task_state_store"], 0
+
+    def set(key: str, value: Any) -> None:
+        nonlocal sets
+        sets += 1
+        if 2 <= sets <= 5:
+            raise OSError("away")
+        Memory.set(store, key, value)
+
+    monkeypatch.setattr(store, "set", set)
+    monkeypatch.setattr(durable, "PAUSES", (0.0, 0.0, 0.0))
+    saves = {"model_id": model_id, "deferrable": False, "output_path": tmp_path.as_uri()}
+    with pytest.raises(AirflowFailException, match="max_file_size"):
+        execute(operator(**saves, max_file_size=1), context)
+    assert sets == 6
+    assert len(execute(operator(**saves), context)["files"]) == 1
     assert len(emulator.posts()) == 1
 
 
@@ -182,10 +221,10 @@ def test_a_death_while_a_submit_pauses_leaves_no_doubt(
 ) -> None:
     """Nothing was taken, and nothing is on its way."""
 
-    def dies_in_the_pause(step: Any, client: Any, clock: Callable[[], float]) -> Any:
+    def dies_in_the_pause(step: Any, client: Any, clock: Callable[[], float] | None) -> Any:
         if isinstance(step, Send):
             assert context["task_state_store"][STORE_KEY]["phase"] == "intent"
-            return replace(not_taken, at=clock())
+            return replace(not_taken, at=(clock or time.monotonic)())
         if isinstance(step, Say):
             raise Killed
         return drivers_perform(step, client, clock)
