@@ -88,19 +88,21 @@ def silent(paid: Sequence[Paid], named: Collection[str], tries: Sequence[Try]) -
 
 
 def doubted_for_nothing(
-    sent_at: Sequence[Sequence[float]], tries: Sequence[Try], struck_at: Sequence[float]
+    sent_at: Sequence[Sequence[float]], tries: Sequence[Try], struck: Sequence[tuple[float, float]]
 ) -> list[str]:
     """Return the times of intents that failed a task for good though nothing was sent then.
 
     :param sent_at: when the API saw the POSTs of each item, whatever it answered; a single job is one item.
-    :param struck_at: when the task's process was struck; between the intent and the send nobody can tell.
+    :param struck: from when to when the task's process may have been ended or stopped; between the intent and the send
+        nobody can tell.
     """
     found = []
     for one in tries:
         for item, text in _left_behind(one):
             at = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+            known = [(sent, sent) for sent in sent_at[item]] + list(struck)
             # The text is cut to whole seconds.
-            if not any(-_BLUR <= other - at <= _BLUR + 1 for other in (*sent_at[item], *struck_at)):
+            if not any(first - _BLUR - 1 <= at <= last + _BLUR for first, last in known):
                 found.append(f"{text} UTC, item {item}, in try {one.number}")
     return found
 

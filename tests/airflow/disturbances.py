@@ -23,6 +23,8 @@ from tests.airflow.lab import Lab
 
 #: Seconds between two disturbances, on average.
 APART = 2.5
+#: Within so many seconds Airflow ends a process whose task is over: a heartbeat, and the patience after its SIGTERM.
+END = 15.0
 #: What can be done: how often compared with the others, and how long it lasts, in seconds.
 KINDS: Mapping[str, tuple[float, float, float]] = {
     "clear": (5, 0, 0),
@@ -104,8 +106,8 @@ class Disturber:
         self._going_on: set[str] = set()
         #: How often each kind was done.
         self.done: Counter[str] = Counter()
-        #: When each task instance was struck, in epoch seconds.
-        self.struck: defaultdict[Place, list[float]] = defaultdict(list)
+        #: From when to when each task instance was struck, in epoch seconds.
+        self.struck: defaultdict[Place, list[tuple[float, float]]] = defaultdict(list)
         #: Which task instances a user marked as succeeded.
         self.marked: set[Place] = set()
 
@@ -161,7 +163,8 @@ class Disturber:
             return None
         ti = _picked(candidates, pick)
         place = (ti["task_id"], ti["map_index"])
-        self.struck[place].append(time.time())
+        now = time.time()
+        self.struck[place].append((now, now if kind in ("kill", "freeze") else now + END))
         if kind in ("kill", "freeze"):
             worker, tasks = self._lab.processes_of(str(ti["id"]))
             if kind == "kill":
@@ -180,7 +183,7 @@ class Disturber:
         return _nothing
 
     def _thaw(self, place: Place, worker: psutil.Process, tasks: list[psutil.Process]) -> None:
-        self.struck[place].append(time.time())
+        self.struck[place].append((time.time(), time.time() + END))
         thaw(*tasks, worker)
 
     @contextmanager

@@ -110,18 +110,22 @@ class Lab:
         raise AssertionError(f"no process runs the task instance {task_instance}")
 
     def named(self, request_ids: Collection[str], log: str = "") -> set[str]:
-        """Return those request_ids that stand in a log file of any component or task.
+        """Return those request_ids that stand in a log file of any component or task, or in a batch's journal.
 
         :param log: one that may tell sooner.
         """
         missing = {request_id for request_id in request_ids if request_id not in log}
-        for path in (self.home / "airflow").rglob("*.log*"):
+        for text in self._texts():
             if not missing:
                 break
-            if path.is_file():
-                text = path.read_text(errors="replace")
-                missing = {request_id for request_id in missing if request_id not in text}
+            missing = {request_id for request_id in missing if request_id.encode() not in text}
         return set(request_ids) - missing
+
+    def _texts(self) -> Iterator[bytes]:
+        for path in itertools.chain((self.home / "airflow").rglob("*.log*"), (self.home / "out").rglob("_batch/*")):
+            if path.is_file():
+                yield path.read_bytes()
+        yield from (content for key, content in self.bucket.objects().items() if "/_batch/" in key)
 
     @contextmanager
     def xcom_away(self, run_id: str = xcom_away.ALL, *, hangs: bool = False) -> Iterator[None]:

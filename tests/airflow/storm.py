@@ -39,7 +39,7 @@ class Storm:
     :param done: how often each disturbance was done.
     :param jobs: how many were wanted.
     :param results: how many of them are there, as a user sees them.
-    :param by_hand: how many tasks a user marked as succeeded.
+    :param by_hand: how many of them a user did without, who marked their task as succeeded.
     :param posts: how many POSTs the API saw.
     :param paid: how many it accepted.
     :param doubts: tries that failed by saying that a submit may be paid.
@@ -66,7 +66,7 @@ class Storm:
         done = ", ".join(f"{kind} {count} times" for kind, count in sorted(self.done.items()))
         return (
             f"Seed {self.seed}: {self.jobs} jobs of {SHORTEST:.0f} to {LONGEST:.0f} s; {done}: {self.posts} POSTs, "
-            f"{self.paid} paid, {self.results} results, {self.by_hand} tasks marked as succeeded, {self.doubts} "
+            f"{self.paid} paid, {self.results} results, {self.by_hand} jobs of tasks that were marked as succeeded, {self.doubts} "
             f"ambiguous submits reported, {len(self.lost)} lost, {len(self.twice)} paid twice, {len(self.for_nothing)} "
             f"failed for good where nothing was sent, in {self.seconds:.0f} s"
         )
@@ -174,16 +174,17 @@ class Run:
         storm.jobs += len(bills)
         storm.paid += sum(map(len, bills.values()))
         storm.doubts += sum(one.reported for one in tries)
+        results = dict(self._results(place)) if state == "success" else {}
+        by_hand = state == "success" and not results and place in self.disturber.marked
         for model, paid in bills.items():
             storm.twice += [f"{name}, {model}: {one}{story}" for one in audit.unasked(paid, tries)]
-            unknown = audit.silent(paid, self._named, tries)
+            unknown = [] if by_hand else audit.silent(paid, self._named, tries)
             storm.lost += [f"{name}, {model}: {one} is paid and known to nobody{story}" for one in unknown]
         posts = [[post.at for post in self._lab.emulator.posts() if post.model_id == model] for model in bills]
         struck = self.disturber.struck[place]
         storm.for_nothing += [f"{name}: {at}{story}" for at in audit.doubted_for_nothing(posts, tries, struck)]
-        results = dict(self._results(place)) if state == "success" else {}
-        if state == "success" and not results and place in self.disturber.marked:
-            storm.by_hand += 1
+        if by_hand:  # no further try could say what the last one left
+            storm.by_hand += len(bills)
             return
         ids = {one.request_id for paid in bills.values() for one in paid} or set(self._lab.emulator.jobs)
         good = {request_id for request_id, sizes in results.items() if request_id in ids and all(sizes)}

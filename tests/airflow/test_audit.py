@@ -77,9 +77,11 @@ def test_a_job_in_no_log_is_silent_unless_a_doubt_was_said() -> None:
 def test_an_intent_without_a_post_is_found_unless_its_process_was_struck_then() -> None:
     tries = [tried("failed", AT + 9, failure(LEFT))]
     assert doubted_for_nothing([[]], tries, []) == ["2026-11-28 10:00:00 UTC, item 0, in try 1"]
-    assert doubted_for_nothing([[AT - 60]], tries, [AT + 60]) == ["2026-11-28 10:00:00 UTC, item 0, in try 1"]
+    assert doubted_for_nothing([[AT - 60]], tries, [(AT + 60, AT + 60)]) == [
+        "2026-11-28 10:00:00 UTC, item 0, in try 1"
+    ]
     assert doubted_for_nothing([[AT + 0.5]], tries, []) == []
-    assert doubted_for_nothing([[]], tries, [AT + 1]) == []
+    assert doubted_for_nothing([[]], tries, [(AT - 9, AT + 1)]) == []
 
 
 def test_an_intent_of_an_item_is_compared_with_its_own_posts() -> None:
