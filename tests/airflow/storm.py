@@ -66,8 +66,8 @@ class Storm:
         done = ", ".join(f"{kind} {count} times" for kind, count in sorted(self.done.items()))
         return (
             f"Seed {self.seed}: {self.jobs} jobs of {SHORTEST:.0f} to {LONGEST:.0f} s; {done}: {self.posts} POSTs, "
-            f"{self.paid} paid, {self.results} results, {self.by_hand} jobs of tasks that were marked as succeeded, {self.doubts} "
-            f"ambiguous submits reported, {len(self.lost)} lost, {len(self.twice)} paid twice, {len(self.for_nothing)} "
+            f"{self.paid} paid, {self.results} results, {self.by_hand} jobs of tasks that were marked as succeeded, "
+            f"{self.doubts} ambiguous submits reported, {len(self.lost)} lost, {len(self.twice)} paid twice, {len(self.for_nothing)} "
             f"failed for good where nothing was sent, in {self.seconds:.0f} s"
         )
 
