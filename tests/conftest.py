@@ -24,10 +24,15 @@ os.environ.update(
 )
 
 import pytest  # noqa: E402 - after Airflow's environment, as above
+from hypothesis import HealthCheck, settings  # noqa: E402 - as above
 
 from airflow_provider_falinvoke.emulator import Emulator  # noqa: E402
 from tests.support.network import Guard, forbid_network  # noqa: E402
 from tests.support.s3 import CONN_ID, Bucket, new_bucket, s3_serving  # noqa: E402
+
+# Whether an example is slow says more of the machine than of the code; what has to be fast has a limit of its own.
+settings.register_profile("no clock", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 def pytest_unconfigure() -> None:

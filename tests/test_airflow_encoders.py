@@ -32,7 +32,7 @@ from tests.support.hostile import hostile_json
 try:
     from airflow.sdk.serde import deserialize, serialize
 except ImportError:  # until Airflow 3.1
-    from airflow.serialization.serde import deserialize, serialize  # type: ignore[no-redef,import-not-found]
+    from airflow.serialization.serde import deserialize, serialize  # type: ignore[no-redef,import-not-found]  # until Airflow 3.1
 
 PLAIN: TypeAdapter[Any] = TypeAdapter(JsonValue)
 #: What the rows of tasks, XComs and asset events are kept in.

@@ -130,7 +130,7 @@ def test_an_outlet_that_airflow_cannot_find_or_store_is_said_and_the_others_get_
     assert accessors[known].extra == {"request_id": "the-id", "files": []}
     (said,) = (record.getMessage() for record in caplog.records)
     assert "nowhere" in said and "the-id" in said
-    announce(context, [known], {"request_id": "other", "seconds": float("nan")})  # type: ignore[arg-type]
+    announce(context, [known], {"request_id": "other", "seconds": float("nan")})  # type: ignore[arg-type]  # the test's own
     assert accessors[known].extra == {"request_id": "other", "seconds": "NaN", "files": []}
 
 

@@ -94,7 +94,7 @@ def run(
 
 
 def sleep(seconds: float) -> None:
-    """Do nothing for so many seconds; for what waits for a storage, on the worker."""
+    """Block for some seconds: a worker waits before it tries a storage again."""
     time.sleep(seconds)
 
 

@@ -21,15 +21,15 @@ from airflow_provider_falinvoke.api.reading import MASK, SHORTEST_KEY, masked
 
 Clock = Callable[[], float]
 
-#: Of a reply that says what is wrong so many bytes are read.
+#: The bytes that are read of a reply that says what is wrong.
 ERROR_PAGE = 64 << 10
 #: A reply of more bytes, or a compressed one, takes so long to read that an event loop must not do it.
 LARGE = 64 << 10
-#: A request that was sent late has so many seconds for its answer all the same.
+#: The seconds for an answer, also of a request that was sent late.
 LAST_ANSWER = 5.0
 #: More codings than so many, one in the other, are an attack.
 _CODINGS = 3
-#: A body is unpacked in steps of so many bytes, so that what came before a fault in it is known.
+#: The bytes of a step in which a body is unpacked, so that what came before a fault in it is known.
 _STEP = 1 << 10
 #: Nothing was sent yet when one of these is raised; httpx reports a failed TLS handshake as ConnectError too.
 _NEVER_ARRIVED = (

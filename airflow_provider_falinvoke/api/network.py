@@ -18,9 +18,9 @@ from airflow_provider_falinvoke.api.resolver import Address, addresses_of, look_
 #: As httpcore has it.
 SocketOption: TypeAlias = "tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]"
 
-#: So many connections to an endpoint are being made at a time on an event loop.
+#: The connections to an endpoint that are being made at a time on an event loop.
 NEW_AT_ONCE = 2
-#: A body goes out in pieces of so many bytes, each within the time that is left.
+#: The bytes of a piece in which a body goes out, each within the time that is left.
 _PIECE = 64 << 10
 #: When the exchange of this thread has to be over, by the monotonic clock.
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
@@ -28,7 +28,7 @@ _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Let each connection of a :class:`Transport` that this thread uses meanwhile end after so many seconds."""
+    """Let each connection of a :class:`Transport` that this thread uses meanwhile end after ``seconds``."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield

@@ -59,7 +59,7 @@ MODELS_PATH = "/v1/models"
 NOT_FOUND_GRACE = 10.0
 #: An API that stumbles just at a job's deadline is asked for so many seconds more.
 LAST_LOOK_GRACE = 5.0
-#: No request waits for its answer longer than so many seconds beyond the deadline.
+#: The seconds beyond the deadline that a request may wait for its answer.
 ANSWER_GRACE = 10.0
 #: Where many look at once, the last look at a job may have to wait so many seconds more for its turn.
 LAST_TURN_GRACE = 120.0

@@ -37,7 +37,7 @@ class Broken(dict[str, Any]):
 
 
 def xcom(_: pytest.MonkeyPatch, context: Context) -> None:
-    context.xcom_push = broken  # type: ignore[method-assign]
+    context.xcom_push = broken  # type: ignore[method-assign]  # it breaks there
 
 
 def outlet_events(_: pytest.MonkeyPatch, context: Context) -> None:
@@ -49,10 +49,10 @@ def state_store(_: pytest.MonkeyPatch, context: Context) -> None:
     store = Memory()
 
     def set_once(key: str, value: Any) -> None:
-        store.set = broken  # type: ignore[method-assign]
+        store.set = broken  # type: ignore[method-assign]  # it breaks there
         store[key] = value
 
-    store.set = set_once  # type: ignore[method-assign]
+    store.set = set_once  # type: ignore[method-assign]  # it breaks there
     context["task_state_store"] = store
 
 

@@ -200,7 +200,7 @@ class TestAudioWithoutALength:
     def test_the_tasks_log_says_it_before_anything_is_sent(
         self, emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise ConnectionError("sent")
 
         monkeypatch.setattr("airflow_provider_falinvoke.hooks.falinvoke.FalInvokeHook.submit_request", refuse)
