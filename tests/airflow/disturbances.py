@@ -100,7 +100,7 @@ class Disturber:
             "API over its quota": lambda _: self._fault(Fault("answer", on="post", status=429, seconds=3, times=None)),
             "API loses replies": lambda _: self._fault(Fault("drop", on="post", accepted=True, times=None)),
             "media host away": lambda _: self._fault(Fault("answer", on="media", status=503, times=None)),
-            "storage away": lambda _: storage.shut_while(),
+            "storage away": lambda _: self._storage_away(storage),
             "XCom backend away": lambda _: lab.xcom_away(run_id),
         }
         self._going_on: set[str] = set()
@@ -108,6 +108,8 @@ class Disturber:
         self.done: Counter[str] = Counter()
         #: From when to when each task instance was struck, in epoch seconds.
         self.struck: defaultdict[Place, list[tuple[float, float]]] = defaultdict(list)
+        #: From when to when the storage was away.
+        self.storage_away: list[tuple[float, float]] = []
         #: Which task instances a user marked as succeeded.
         self.marked: set[Place] = set()
 
@@ -201,6 +203,13 @@ class Disturber:
                 airflow.start(triggerer)
             else:
                 airflow.send_signal(triggerer, signal.SIGCONT)
+
+    @contextmanager
+    def _storage_away(self, storage: Door) -> Iterator[None]:
+        began = time.time()
+        with storage.shut_while():
+            yield
+        self.storage_away.append((began, time.time()))
 
     @contextmanager
     def _fault(self, fault: Fault) -> Iterator[None]:

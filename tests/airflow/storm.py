@@ -66,10 +66,9 @@ class Storm:
         done = ", ".join(f"{kind} {count} times" for kind, count in sorted(self.done.items()))
         return (
             f"Seed {self.seed}: {self.jobs} jobs of {SHORTEST:.0f} to {LONGEST:.0f} s; {done}: {self.posts} POSTs, "
-            f"{self.paid} paid, {self.results} results, {self.by_hand} jobs of tasks that were marked as "
-            f"succeeded, {self.doubts} ambiguous submits reported, "
-            f"{len(self.lost)} lost, {len(self.twice)} paid twice, {len(self.for_nothing)} "
-            f"failed for good where nothing was sent, in {self.seconds:.0f} s"
+            f"{self.paid} paid, {self.results} results, {self.by_hand} jobs of tasks that were marked as succeeded, "
+            f"{self.doubts} tries that reported ambiguous submits, {len(self.lost)} lost, {len(self.twice)} paid "
+            f"twice, {len(self.for_nothing)} failed for good where nothing was sent, in {self.seconds:.0f} s"
         )
 
 
@@ -183,6 +182,8 @@ class Run:
             storm.lost += [f"{name}, {model}: {one} is paid and known to nobody{story}" for one in unknown]
         posts = [[post.at for post in self._lab.emulator.posts() if post.model_id == model] for model in bills]
         struck = self.disturber.struck[place]
+        if task_id.startswith("batch"):  # its journal may hold an intent whose writing was not answered
+            struck = [*struck, *self.disturber.storage_away]
         storm.for_nothing += [f"{name}: {at}{story}" for at in audit.doubted_for_nothing(posts, tries, struck)]
         if by_hand:  # no further try could say what the last one left
             storm.by_hand += len(bills)
