@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_falinvoke.media_tab.results import Result, read_result
+from airflow_provider_falinvoke.media_tab.results import Result, plain, read_result
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
+
+log = logging.getLogger(__name__)
+
+#: A larger result, in characters of its JSON, is not read.
+LARGEST = 4 << 20
+#: So long may the reference be that an XCom backend leaves in the database.
+_LONGEST_REFERENCE = 4096
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def find(key: TaskInstanceKey) -> Found | None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
-    from sqlalchemy import select
+    from sqlalchemy import Text, cast, func, select
 
     def of(model: type[TaskInstance] | type[XComModel]) -> list[ColumnElement[bool]]:
         return [getattr(model, name) == value for name, value in asdict(key).items()]
@@ -51,8 +60,29 @@ def find(key: TaskInstanceKey) -> Found | None:
         if row is None:
             return None
         wanted = select(XComModel.key, XComModel.value).where(
-            *of(XComModel), XComModel.key.in_(("return_value", "summary"))
+            *of(XComModel),
+            XComModel.key.in_(("return_value", "summary")),
+            func.length(cast(XComModel.value, Text)) <= LARGEST,
         )
         values = {row.key: row.value for row in session.execute(wanted)}
-    results = (read_result(values.get(name)) for name in ("return_value", "summary"))
+    # Not before the session is closed: a backend's storage may hang, and the database's connections are few.
+    results = (_result_of(key, name, values.get(name)) for name in ("return_value", "summary"))
     return Found(state=row[0] and str(row[0]), result=next((one for one in results if one), None))
+
+
+def _result_of(key: TaskInstanceKey, name: str, value: Any) -> Result | None:
+    """Return the result of an XCom; one that Airflow's XCom backend keeps elsewhere is read through it."""
+    from airflow.configuration import conf
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    if (result := read_result(value)) is not None:
+        return result
+    reference = plain(value) or value
+    backend = conf.getimport("core", "xcom_backend")
+    if backend in (None, BaseXCom) or not isinstance(reference, str) or len(reference) > _LONGEST_REFERENCE:
+        return None
+    try:
+        return read_result(backend.deserialize_value(SimpleNamespace(key=name, value=reference, **asdict(key))))
+    except Exception:  # each storage has errors of its own
+        log.exception("The XCom backend does not give the result %r of %s", name, key)
+        return None
