@@ -86,15 +86,15 @@ async def show_file(
     :param at: where its job's line begins in the manifest; None for the result's own files.
     """
     try:
-        file = await own_threads().run(_file_of, key, at, number)
-        headers = {**_FILE_HEADERS, "ETag": f'"{file.sha256}"'}
-        if if_none_match is not None and headers["ETag"] in if_none_match:
-            return Response(status_code=304, headers=headers)
-        stored, content_type = await own_threads().run(_opened, file)
+        file, opened = await own_threads().run(_found_file, key, at, number, if_none_match or "")
     except NotShownError:
         raise HTTPException(404, _NO_FILE) from None
     except (BusyError, SlowStorageError):
         raise HTTPException(503, _BUSY, headers=_LATER) from None
+    headers = {**_FILE_HEADERS, "ETag": _etag(file)}
+    if opened is None:
+        return Response(status_code=304, headers=headers)
+    stored, content_type = opened
     headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(file.path.rpartition('/')[2], safe='')}"
     try:
         span = span_of(range_header, stored.size) if if_range in (None, headers["ETag"]) else None
@@ -182,12 +182,25 @@ def _job_at(path: str | None, at: int) -> Job | None:
         return None
 
 
-def _opened(file: MediaFile) -> tuple[Stored, str]:
+def _found_file(
+    key: TaskInstanceKey, at: int | None, number: int, known: str
+) -> tuple[MediaFile, tuple[Stored, str] | None]:
+    """Return a file of the result, opened unless the browser has it already.
+
+    :param known: the ``ETag``s of what the browser has.
+    """
+    file = _file_of(key, at, number)
+    if _etag(file) in known:
+        return file, None
     try:
-        return open_media(file)
+        return file, open_media(file)
     except NotShownError as error:
         _log_why(file.path, error)
         raise
+
+
+def _etag(file: MediaFile) -> str:
+    return f'"{file.sha256}"'
 
 
 def _log_why(path: str, error: Exception) -> None:

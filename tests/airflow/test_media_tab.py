@@ -352,7 +352,7 @@ def test_a_storage_that_hangs_takes_nothing_from_the_heartbeats_of_workers(tab: 
         threading.Thread(
             target=lambda at=at: answers.append(tab.get(*(("held", "file?number=0"), ("held_batch",))[at % 2]))
         )
-        for at in range(60)
+        for at in range(50)
     ]
     for thread in asked:
         thread.start()
@@ -366,7 +366,7 @@ def test_a_storage_that_hangs_takes_nothing_from_the_heartbeats_of_workers(tab: 
     assert max(during) < 1.5
     assert {answer.status_code for answer in answers} == {503}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
-    assert max(answer.elapsed.total_seconds() for answer in answers) < 30
+    assert max(answer.elapsed.total_seconds() for answer in answers) < 18
     assert tab.get("draw", "file?number=0").status_code == 200, "once the storage let go, the tab goes on"
 
 

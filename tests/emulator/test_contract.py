@@ -28,7 +28,7 @@ def schemathesis(emulator: Emulator, folder: Path, *options: str) -> subprocess.
     """Test the emulator against its contract, with the same examples each time."""
     command = [
         *(sys.executable, "-c", "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"),
-        *("run", f"{emulator.url}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "25"),
+        *("run", f"{emulator.url}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "15"),
         *("--header", f"Authorization: Bearer {emulator.api_key}", "--no-color", *options),
     ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
