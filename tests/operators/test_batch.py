@@ -541,6 +541,20 @@ def test_a_resume_that_runs_twice_submits_and_saves_once(emulator: Emulator, tmp
     assert posts_by_prompt(emulator) == once_each(9)
 
 
+@pytest.mark.parametrize("renders_to", [{"output_path": "  "}, {"max_in_flight": "many"}, {"timeout": None}])
+def test_parameters_that_cannot_be_read_after_a_deferral_leave_the_jobs_to_a_retry(
+    renders_to: dict[str, Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    run = Runner(tmp_path, inputs=prompts(3))
+    with pytest.raises(TaskDeferred) as deferred:
+        call(run.operator(), "execute", run.ti)
+    with pytest.raises(FalInvokeError, match=r"jobs go on and are paid.*a retry or a clear") as failed:
+        call(run.operator(**renders_to), "next_wave", run.ti, event=fire(deferred.value))
+    assert failed.value.may_pass
+    assert run.retry()["done"] == 3
+    assert posts_by_prompt(emulator) == once_each(3)
+
+
 def test_a_journal_that_vanished_is_not_an_empty_one(emulator: Emulator, tmp_path: Path) -> None:
     run = Runner(tmp_path, inputs=prompts(3))
     with pytest.raises(TaskDeferred) as deferred:

@@ -348,6 +348,21 @@ def test_a_wait_that_airflow_ended_needs_no_xcom_to_find_its_job(
     assert result["request_id"] in emulator.jobs
 
 
+def test_an_xcom_that_cannot_be_read_does_not_hide_why_the_wait_ended(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object) -> None:
+        raise TaskDeferralTimeout("Trigger timeout")
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no XCom today")
+
+    monkeypatch.setattr("airflow.sdk.BaseOperator.resume_execution", ends)
+    monkeypatch.setattr(Context, "xcom_pull", fails)
+    with pytest.raises(TaskDeferralTimeout):
+        operator().resume_execution("execute_complete", None, context)  # type: ignore[arg-type]  # the test's
+
+
 def test_a_request_id_that_cannot_be_pushed_does_not_stop_the_task(
     emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
