@@ -263,6 +263,12 @@ def test_a_long_text_of_a_template_is_found_before_anything_is_sent(emulator: Em
     assert emulator.requests == []
 
 
+def test_a_text_of_blanks_alone_is_refused(emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match="nothing but blanks; nothing was sent"):
+        Speech(tmp_path, text=" \n" * 500).try_()
+    assert emulator.requests == []
+
+
 def test_a_speech_is_too_dear_as_a_whole(emulator: Emulator, tmp_path: Path) -> None:
     prices = {"fal-ai/elevenlabs/tts/multilingual-v2": {"per_1000_characters": 1.0}}
     run = Speech(tmp_path, prices=prices)
