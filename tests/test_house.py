@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "side_effects": {"api"},
     "assets": {"side_effects", *API},
     "labels": {"side_effects", "api"},
-    "speech": {"speech", "batch", "media"},
+    "speech": {"speech", "batch", "media", *BASE},
     "lineage": {"assets", "side_effects"},
     "completion": HOOKS,
     "budget": {"completion", *HOOKS},

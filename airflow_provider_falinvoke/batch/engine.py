@@ -39,6 +39,9 @@ from airflow_provider_falinvoke.media.naming import region_of, sanitised
 
 log = logging.getLogger(__name__)
 
+#: The folder of the journal, in the batch's.
+JOURNAL = "_batch"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,6 +60,18 @@ class Settings:
     def schedule(self) -> PollSchedule:
         """When to look at a job again, by its age."""
         return PollSchedule.of(self.poll_interval, self.max_poll_interval)
+
+
+def folder_of(saving: Saving) -> str:
+    """Return the folder of a task instance's batch.
+
+    :raises FalInvokeInputError: no folder is named.
+    """
+    if saving.output_path is None:
+        raise FalInvokeInputError("output_path must name a folder, and is empty; nothing was sent.")
+    place = saving.place
+    parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
+    return "/".join([saving.output_path.rstrip("/"), *parts])
 
 
 class Batch:
@@ -98,16 +113,12 @@ class Batch:
         :raises FalInvokeInputError: no folder is named.
         :raises FalInvokeMediaError: there is no such storage.
         """
-        if saving.output_path is None:
-            raise FalInvokeInputError("output_path must name a folder, and is empty; nothing was sent.")
-        place = saving.place
-        parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
-        home = "/".join([saving.output_path.rstrip("/"), *parts])
+        home = folder_of(saving)
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         if region := region_of(ti):
             names["region"] = region
         journal = Journal(
-            Folder(f"{home}/_batch"),
+            Folder(f"{home}/{JOURNAL}"),
             names,
             try_number=int(getattr(ti, "try_number", 0)),
             task_instance=str(getattr(ti, "id", "")),

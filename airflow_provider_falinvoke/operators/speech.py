@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type, prompt_of
 from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.assets import announce
-from airflow_provider_falinvoke.batch.engine import Batch
+from airflow_provider_falinvoke.batch.engine import JOURNAL, Batch, folder_of
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.completion import amount_of, saving_of
@@ -16,14 +17,15 @@ from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInput
 from airflow_provider_falinvoke.operators.typed import TypedInputOperator, is_literal
 from airflow_provider_falinvoke.operators.waves import RunsBatch
 from airflow_provider_falinvoke.speech.assembly import Assembly
-from airflow_provider_falinvoke.speech.splitting import split
+from airflow_provider_falinvoke.speech.split_record import split_once
+from airflow_provider_falinvoke.speech.splitting import Part
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 #: ElevenLabs documents 10,000 characters for the default model and 5,000 for a newer one.
 MAX_CHARACTERS = 5000
-#: How many request_ids a result names; the manifest has them all.
+#: How many request_ids, and how much of what is left out, a result names; the manifest has it all.
 _SHOWN = 100
 
 
@@ -134,14 +136,19 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         """Return the batch of the parts."""
         request = self._request()
         self.check(request.input)
+        saving = saving_of(self, context)
+        limit = int(amount_of("max_characters", self.max_characters))
+        parts = split_once(request.input["text"], limit, Folder(f"{folder_of(saving)}/{JOURNAL}"))
+        if not parts:
+            raise FalInvokeInputError("text: it holds nothing but blanks; nothing was sent.")
         inputs = Inputs(
-            [{"input": fields} for fields in self._parts(request.input)],
+            [{"input": fields} for fields in self._inputs(request.input, parts)],
             conn_id=self.fal_conn_id,
             model_id=request.model_id,
             tags=self.tags,
             family=self.family,
         )
-        return Batch.of(context["ti"], self.hook, self.batch_settings(), inputs=inputs, saving=saving_of(self, context))
+        return Batch.of(context["ti"], self.hook, self.batch_settings(), inputs=inputs, saving=saving)
 
     def close_batch(
         self, context: Context, batch: Batch, summary: dict[str, Any], error: FalInvokeError | None
@@ -169,6 +176,7 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
             "output": {},
             "flagged": [],
             "files": parts.files(),
+            "left_out": _left_out(batch.rows()),
             "parts": summary["items"],
             "manifest": summary["manifest"],
             "estimated_cost": summary["estimated_cost"],
@@ -185,13 +193,17 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
             return False
         return len(text) > amount_of("max_characters", self.max_characters, least=100, kind="a number of characters")
 
-    def _parts(self, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _inputs(self, fields: Mapping[str, Any], parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
         """Yield the fields of each part; what is said around it goes along where the model is known to take that."""
-        limit = int(amount_of("max_characters", self.max_characters))
-        parts = split(fields["text"], limit)
         first, last = fields.get("previous_text"), fields.get("next_text")
         around = input_type(str(self.model_id)) is SpeechInput
         for number, part in enumerate(parts):
             before = first if number == 0 else part.before if around else None
             after = last if number == len(parts) - 1 else part.after if around else None
             yield {**fields, "text": part.text, "previous_text": before or None, "next_text": after or None}
+
+
+def _left_out(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what the parts' outputs hold and was not saved, in words."""
+    found = (f"part {number}: {words}" for number, row in enumerate(rows, 1) for words in row.get("left_out") or ())
+    return list(itertools.islice(found, _SHOWN))

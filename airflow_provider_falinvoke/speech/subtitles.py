@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from airflow_provider_falinvoke.speech.punctuation import CLOSERS, SENTENCE_ENDS, WIDE_SENTENCE_ENDS
-from airflow_provider_falinvoke.speech.timings import Word, glue
+from airflow_provider_falinvoke.speech.timings import Word
 
 #: What a viewer can read at a time, as broadcasters have it.
 LINE = 42
@@ -15,6 +15,13 @@ LINES = 2
 SECONDS = 7.0
 #: A silence of so many seconds ends a cue.
 SILENCE = 1.0
+#: A cue is shown for so long, if the next one lets it.
+SHORTEST = 0.5
+#: A player shows nothing of a cue that ends as it begins.
+_TICK = 0.001
+#: What parts the times of a cue must not stand in its text.
+_ARROW = re.compile("-{2,}>")
+_CLOSERS = "".join(CLOSERS)
 _ENDS = tuple(SENTENCE_ENDS | WIDE_SENTENCE_ENDS)
 
 
@@ -27,21 +34,20 @@ class Cue(NamedTuple):
 
 
 def cues(words: Iterable[Word]) -> Iterator[Cue]:
-    """Yield what to show: sentences, or pieces of them that can be read in time."""
-    shown: list[Word] = []
-    for word in words:
-        if shown and _is_full(shown, word):
-            yield _cue(shown)
-            shown = []
-        shown.append(word)
-    if shown:
-        yield _cue(shown)
+    """Yield what to show: sentences, or pieces of them that can be read in time, one after the other."""
+    before: Cue | None = None
+    for cue in _groups(words):
+        if before is not None:
+            yield _timed(before, cue.start)
+        before = cue
+    if before is not None:
+        yield _timed(before, before.start + SECONDS)
 
 
 def srt(shown: Iterable[Cue]) -> Iterator[str]:
     """Yield the blocks of an SRT file."""
     for number, cue in enumerate(shown, start=1):
-        text = "\n".join(cue.lines).replace("-->", "->")
+        text = _ARROW.sub("->", "\n".join(cue.lines))
         yield f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{text}\n\n"
 
 
@@ -53,25 +59,34 @@ def vtt(shown: Iterable[Cue]) -> Iterator[str]:
         yield f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{text}\n\n"
 
 
-def _is_full(shown: list[Word], word: Word) -> bool:
-    if shown[-1].text.rstrip("".join(CLOSERS)).endswith(_ENDS) or word.start - shown[-1].end >= SILENCE:
+def _groups(words: Iterable[Word]) -> Iterator[Cue]:
+    shown: Cue | None = None
+    for word in words:
+        lines = _added(shown.lines if shown else (), word)
+        if shown and (_is_over(shown, word) or len(lines) > LINES):
+            yield shown
+            shown, lines = None, (word.text,)
+        shown = Cue(shown.start if shown else word.start, max(word.end, shown.end if shown else 0.0), lines)
+    if shown:
+        yield shown
+
+
+def _timed(cue: Cue, following: float) -> Cue:
+    """Return a cue that is shown for a while, but not with the following one, if that leaves a while."""
+    end = max(cue.end, cue.start + SHORTEST)
+    return cue._replace(end=max(min(end, following), cue.start + _TICK))
+
+
+def _is_over(shown: Cue, word: Word) -> bool:
+    """Whether what is shown is a sentence, or has been shown for long enough, before a word."""
+    if shown.lines[-1].rstrip(_CLOSERS).endswith(_ENDS) or word.start - shown.end >= SILENCE:
         return True
-    return word.end - shown[0].start > SECONDS or len(_lines([*shown, word])) > LINES
+    return word.end - shown.start > SECONDS
 
 
-def _cue(shown: list[Word]) -> Cue:
-    return Cue(shown[0].start, max(word.end for word in shown), tuple(_lines(shown)))
-
-
-def _lines(words: list[Word]) -> list[str]:
-    lines = [words[0].text]
-    for before, word in itertools.pairwise(words):
-        longer = lines[-1] + glue(before.text, word.text) + word.text
-        if len(longer) <= LINE:
-            lines[-1] = longer
-        else:
-            lines.append(word.text)
-    return lines
+def _added(lines: tuple[str, ...], word: Word) -> tuple[str, ...]:
+    longer = lines[-1] + " " * word.blank + word.text if lines else word.text
+    return (*lines[:-1], longer) if len(longer) <= LINE or not lines else (*lines, word.text)
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -6,9 +6,12 @@ Times are seconds from the beginning of the sound.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from airflow_provider_falinvoke.speech.punctuation import is_unspaced
 
 _TEXT = ("text", "word", "character", "char", "token")
 _START = ("start", "start_time", "start_seconds", "begin")
@@ -16,66 +19,98 @@ _END = ("end", "end_time", "end_seconds", "stop")
 #: What ElevenLabs calls the three lists of an alignment.
 _ALIGNMENT = ("characters", "character_start_times_seconds", "character_end_times_seconds")
 _FIELDS = 3
+#: A start that falls from beyond the second to before the first is the beginning of another piece, which counts from
+#: its own; one that falls less is a model's inaccuracy.
+_ABOUT_ZERO, _WELL_ON = 0.1, 0.4
+#: What is said later than its sound ends by more than so many seconds belongs to another sound, or is in another unit.
+_BEYOND = 1.0
+#: So many objects may be around a list of times.
+_DEEPEST = 3
+#: Of so many items, one may have several characters, though each stands for a character.
+_MOSTLY = 10
+
+
+#: What ends subtitles, or breaks them, and is no blank.
+_CONTROLS = re.compile("[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\ud800-\\udfff]")
 
 
 class Word(NamedTuple):
-    """A word and when it is heard, in seconds; of a script without blanks, a character."""
+    """A word and when it is heard, in seconds; of a script without blanks, a character.
+
+    :param blank: whether a blank parts it from the word before.
+    """
 
     text: str
     start: float
     end: float
+    blank: bool = True
 
     def moved(self, seconds: float) -> Word:
         """Return the word so many seconds later."""
-        return Word(self.text, self.start + seconds, self.end + seconds)
+        return self._replace(start=self.start + seconds, end=self.end + seconds)
 
 
 def read_timings(output: Any) -> list[Word] | None:
-    """Return the words of an output's ``timestamps``, or None where there are none that can be read.
+    """Return the words of an output's ``timestamps``; None where there are none that can be read.
 
     Shapes: ``[{"text": …, "start": …, "end": …}]``, other names for these, ``[["word", start, end]]``, ElevenLabs'
-    alignment of three lists, or a list of such. Single characters are put together to words.
+    alignment of three lists, or a list of such. Single characters are put together to words. An empty list is one of
+    no words: nothing is said.
     """
     if not isinstance(output, dict):
         return None
+    empty = False
     for key in ("timestamps", "alignment", "words"):
-        found = _read(output.get(key))
-        if found:
+        value = output.get(key)
+        if found := _read(value):
             return _words(found)
-    return None
+        empty = empty or value == []
+    return [] if empty else None
+
+
+def fit(words: Sequence[Word], seconds: float) -> list[Word] | None:
+    """Return the words within a sound's length; None where they cannot be those of this sound.
+
+    :param seconds: how long the sound is.
+    """
+    if any(word.start > seconds + _BEYOND for word in words):
+        return None
+    return [word._replace(start=min(word.start, seconds), end=min(word.end, seconds)) for word in words]
 
 
 def together(parts: Iterable[tuple[Sequence[Word], float]]) -> Iterator[Word]:
-    """Yield the words of several sounds, one after the other.
+    """Yield the words of several sounds, one after the other; none begins before the one before it.
 
     :param parts: the words of each sound, and how long it really is.
     """
-    offset = 0.0
+    offset, last, before = 0.0, 0.0, ""
     for words, seconds in parts:
-        for word in words:
-            moved = word.moved(offset)
-            yield moved._replace(start=round(moved.start, 3), end=round(moved.end, 3))
+        for number, word in enumerate(words):
+            last = max(last, round(word.start + offset, 3))
+            blank = word.blank if number else _is_parted(before, word.text)
+            yield word._replace(start=last, end=max(last, round(word.end + offset, 3)), blank=blank)
+            before = word.text
         offset += seconds
 
 
-def glue(before: str, after: str) -> str:
-    """Return what stands between two words: nothing in scripts that put no blanks between them."""
-    return "" if before and after and _is_wide(before[-1]) and _is_wide(after[0]) else " "
-
-
-def _read(value: Any) -> list[Word] | None:
+def _read(value: Any, depth: int = 0) -> list[Word] | None:
     if isinstance(value, dict):
-        return _alignment(value) if _ALIGNMENT[0] in value else next(filter(None, map(_read, value.values())), None)
+        if _ALIGNMENT[0] in value:
+            return _alignment(value)
+        inner = value.values() if depth < _DEEPEST else ()
+        return next(filter(None, (_read(one, depth + 1) for one in inner)), None)
     if not isinstance(value, list):
         return None
     found: list[Word] = []
+    offset, last = 0.0, 0.0
     for item in value:
         more = _alignment(item) if isinstance(item, dict) and _ALIGNMENT[0] in item else _one(item)
         if more is None:
             return None
-        if found and more and more[0].start < found[-1].start:  # a piece that counts from its own beginning
-            more = [word.moved(found[-1].end) for word in more]
-        found += more
+        if more and more[0].start < _ABOUT_ZERO and last > _WELL_ON:
+            offset = found[-1].end
+        found += [word.moved(offset) for word in more]
+        last = more[-1].start if more else last
     return found
 
 
@@ -112,21 +147,30 @@ def _is_time(value: Any) -> bool:
 
 def _words(found: Sequence[Word]) -> list[Word]:
     """Put single characters together to words; what are words already stay as they are."""
-    if any(len(one.text.strip()) > 1 for one in found):
-        return [one._replace(text=one.text.strip()) for one in found if one.text.strip()]
+    items = [one._replace(text=_CONTROLS.sub("", one.text)) for one in found]
+    lengths = [length for one in items if (length := len(one.text.strip()))]
+    single = sum(1 for length in lengths if length > 1) * _MOSTLY <= len(lengths)
     words: list[Word] = []
-    open_word = False
-    for one in found:
-        if not one.text.strip():
-            open_word = False
-        elif open_word and not _is_wide(one.text):
-            last = words[-1]
-            words[-1] = Word(last.text + one.text, last.start, one.end)
-        else:
-            words.append(one)
-            open_word = not _is_wide(one.text)
+    blank = True
+    for one in items:
+        text = " ".join(one.text.split())
+        last = words[-1].text if words else ""
+        blank = blank or not one.text or one.text[0].isspace()
+        if single and text and not blank and _belongs(last, text):
+            words[-1] = words[-1]._replace(text=last + text, end=max(words[-1].end, one.end))
+        elif text:
+            words.append(one._replace(text=text, blank=blank if single else blank or _is_parted(last, text)))
+        blank = (blank and not text) or one.text[-1:].isspace()
     return words
 
 
-def _is_wide(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in ("W", "F")
+def _belongs(word: str, character: str) -> bool:
+    """Whether a character that follows a word without a blank is a part of it."""
+    if not (character[0].isalnum() or is_unspaced(character[0])) or unicodedata.category(character[0]).startswith("M"):
+        return True  # an accent, a punctuation mark
+    return not (is_unspaced(word[-1]) or is_unspaced(character[0]))
+
+
+def _is_parted(before: str, after: str) -> bool:
+    """Whether two words, of which nothing else is known, have a blank between them."""
+    return not (before and after and is_unspaced(before[-1]) and is_unspaced(after[0]))

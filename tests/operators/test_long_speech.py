@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferralError
-from airflow_provider_falinvoke.emulator import Emulator, Fault
+from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferralError, TaskDeferred
+from airflow_provider_falinvoke.emulator import Emulator, Fault, outputs, sounds
 from airflow_provider_falinvoke.emulator.sounds import speech_seconds, words
-from airflow_provider_falinvoke.exceptions import FalInvokeBatchError, FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeBatchError, FalInvokeError, FalInvokeInputError
 from airflow_provider_falinvoke.operators.speech import FalSpeechOperator
 from airflow_provider_falinvoke.operators.waves import RunsBatch
-from airflow_provider_falinvoke.speech import assembly
-from airflow_provider_falinvoke.speech.splitting import split
-from tests.support.batches import Runner
+from airflow_provider_falinvoke.speech import split_record
+from airflow_provider_falinvoke.speech.splitting import first_cuts, split
+from tests.support.batches import Runner, call
 from tests.support.s3 import Bucket
+from tests.support.samples import flac
 
 pytestmark = pytest.mark.usefixtures("quick_deferral")
 
@@ -119,12 +120,110 @@ def test_one_lost_part_loses_no_other_and_a_retry_says_only_that(emulator: Emula
 
 
 def test_parts_that_cannot_be_joined_stay_a_list_in_order(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(assembly, "common_kind", lambda sounds: None)
-    result = Speech(tmp_path).try_()
+    monkeypatch.setattr(sounds, "speech", lambda text: flac(seconds=20))
+    result = Speech(tmp_path, timestamps=True).try_()
     assert [file["request_id"] for file in result["files"]] == result["request_ids"]
     assert len(result["files"]) == len(PARTS)
+    assert "because part 1 is audio/flac, and only WAV and MP3 files are joined" in caplog.text
+    assert "This is the sentence number 19" in path_of(result["srt"]).read_text().replace("\n", " ")
+
+
+def test_parts_with_the_header_of_a_stream_are_joined(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def streamed(text: str) -> bytes:
+        sound = made(text)
+        return sound[:4] + b"\xff" * 4 + sound[8:40] + b"\xff" * 4 + sound[44:]
+
+    made = sounds.speech
+    monkeypatch.setattr(sounds, "speech", streamed)
+    (file,) = Speech(tmp_path).try_()["files"]
+    assert file["duration"] == pytest.approx(sum(speech_seconds(part) for part in PARTS), abs=0.01)
+    with wave.open(io.BytesIO(path_of(file["path"]).read_bytes())) as sound:
+        assert sound.getnframes() / sound.getframerate() == pytest.approx(file["duration"], abs=0.001)
+
+
+def test_what_was_left_out_of_the_parts_is_told(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Speech(tmp_path / "all").try_()["left_out"] == []
+    output = outputs.output
+    monkeypatch.setattr(
+        outputs, "output", lambda job, locate: {**output(job, locate), "more": {"url": "https://media.invalid/x"}}
+    )
+    left_out = Speech(tmp_path / "some").try_()["left_out"]
+    assert len(left_out) == len(PARTS)
+    assert left_out[0].startswith("part 1: more.url")
+
+
+def journal_of(run: Speech) -> Path:
+    return run.home / "_batch"
+
+
+@pytest.mark.parametrize("version", ["earlier", "first"])
+def test_a_retry_by_a_version_that_splits_otherwise_pays_for_nothing_again(
+    version: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own rules would find none of the paid parts: the journal knows them by their text."""
+    text = " ".join(f"Capt. Jones said his own number {number}, aloud and also very clearly." for number in range(25))
+    run = Speech(tmp_path, text=text)
+    emulator.add_fault(Fault("fail", on="post", match_prompt="number 9,"))
+    with monkeypatch.context() as before:
+        before.setattr(split_record, "cuts", first_cuts if version == "first" else words_apart)
+        with pytest.raises(FalInvokeBatchError):
+            run.try_()
+    if version == "first":
+        (journal_of(run) / "split.json").unlink()  # which it did not keep
+    paid = said(emulator)
+    assert sorted(paid) != sorted(part.text for part in split(text, 200)), "the rules have changed since"
+    result = run.retry()
+    assert len(result["files"]) == 1
+    (again,) = set(said(emulator)[len(paid) :])
+    assert "number 9," in again
+    assert len(said(emulator)) == len(paid) + 1
+    assert json.loads((journal_of(run) / "split.json").read_text())["limit"] == 200
+
+
+def words_apart(text: str, limit: int) -> list[int]:
+    return [*range(limit - 20, len(text), limit - 20), len(text)]
+
+
+def test_a_wait_that_another_version_takes_up_goes_on_with_the_same_parts(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Speech(tmp_path)
+    with monkeypatch.context() as before, pytest.raises(TaskDeferred) as deferred:
+        before.setattr(split_record, "cuts", words_apart)
+        call(run.operator(), "execute", run.ti)
+    assert len(run.resume(deferred.value)["files"]) == 1
+    assert "".join("".join(said(emulator)).split()) != ""
+    assert len(said(emulator)) == len(words_apart(TEXT, 200))
+
+
+def test_another_text_or_another_limit_is_split_anew(emulator: Emulator, tmp_path: Path) -> None:
+    run = Speech(tmp_path)
+    run.try_()
+    run.clear()
+    run.try_(max_characters=150)
+    assert {part.text for part in split(TEXT, 150)} <= set(said(emulator))
+    run.clear()
+    result = run.try_(text=TEXT + " The end.")
+    assert result["parts"] == len(split(TEXT + " The end.", 200))
+
+
+def test_a_record_of_the_split_that_is_damaged_stops_the_task_before_anything_is_paid(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    run = Speech(tmp_path)
+    run.try_()
+    count = len(said(emulator))
+    (journal_of(run) / "split.json").write_text('{"text": 1')
+    run.clear()
+    with pytest.raises(FalInvokeError, match=r"split.json in .* is damaged .*Nothing was submitted"):
+        run.try_()
+    assert len(said(emulator)) == count
 
 
 def test_speeches_of_several_tasks_do_not_replace_one_another(emulator: Emulator, tmp_path: Path) -> None:
@@ -164,6 +263,12 @@ def test_a_long_text_of_a_template_is_found_before_anything_is_sent(emulator: Em
     assert emulator.requests == []
 
 
+def test_a_text_of_blanks_alone_is_refused(emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match="nothing but blanks; nothing was sent"):
+        Speech(tmp_path, text=" \n" * 500).try_()
+    assert emulator.requests == []
+
+
 def test_a_speech_is_too_dear_as_a_whole(emulator: Emulator, tmp_path: Path) -> None:
     prices = {"fal-ai/elevenlabs/tts/multilingual-v2": {"per_1000_characters": 1.0}}
     run = Speech(tmp_path, prices=prices)
@@ -188,9 +293,6 @@ def test_where_airflow_ends_the_wait_the_parts_are_looked_at_once_more(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk import BaseOperator
-
-    from airflow_provider_falinvoke._compat import TaskDeferred
-    from tests.support.batches import call
 
     run = Speech(tmp_path)
     run.ti.xcom_pull = lambda **_: None  # type: ignore[attr-defined]  # a stand-in that loses it

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke.speech.subtitles import LINE, SECONDS, cues, srt, vtt
-from airflow_provider_falinvoke.speech.timings import Word, glue, read_timings, together
+from airflow_provider_falinvoke.speech.timings import Word, fit, read_timings, together
 
 HELLO = [Word("Hello", 0.0, 0.4), Word("world.", 0.5, 0.9)]
 CHARACTERS = list("Hello world.")
@@ -56,7 +56,6 @@ def test_pieces_that_count_from_their_own_beginning_follow_one_another() -> None
         "text",
         {},
         {"timestamps": None},
-        {"timestamps": []},
         {"timestamps": "0.1"},
         {"timestamps": [1, 2]},
         {"timestamps": [{"text": "a"}]},
@@ -74,12 +73,96 @@ def test_what_cannot_be_read_is_none_and_no_error(output: Any) -> None:
     assert read_timings(output) is None
 
 
+def spelled(text: str) -> list[list[Any]]:
+    """Return the times of each character of a text, as models tell them."""
+    return [[character, n / 10, (n + 1) / 10] for n, character in enumerate(text)]
+
+
+def written(words: list[Word] | None) -> str:
+    return "".join(" " * (word.blank and number > 0) + word.text for number, word in enumerate(words or ()))
+
+
+def test_an_empty_list_is_one_of_no_words() -> None:
+    assert read_timings({"timestamps": []}) == []
+    assert read_timings({"timestamps": [], "words": [["ab", 0, 1]]}) == [Word("ab", 0.0, 1.0)]
+
+
+def test_starts_that_are_a_little_out_of_order_are_put_in_order_and_move_nothing() -> None:
+    words = read_timings({"timestamps": [["one", 0, 1], ["two", 1.0, 1.2], ["three", 0.9, 1.5], ["four", 1.5, 2]]})
+    assert words is not None
+    moved = list(together([(words, 3.0), (words, 3.0)]))
+    assert [word.start for word in moved] == [0, 1.0, 1.0, 1.5, 3.0, 4.0, 4.0, 4.5]
+    assert all(word.end >= word.start for word in moved)
+
+
+@pytest.mark.parametrize(
+    ("starts", "read"),
+    [
+        ([0, 1.0, 0.9, 1.5], [0, 1.0, 0.9, 1.5]),
+        ([0, 1.0, 0, 0.5], [0, 1.0, 1.2, 1.7]),
+        ([0, 1.0, 0.05, 0.5, 0, 0.6], [0, 1.0, 1.25, 1.7, 1.9, 2.5]),
+        ([0, 1.0, 0.3, 1.5], [0, 1.0, 0.3, 1.5]),
+        ([0.05, 0.0, 0.3], [0.05, 0.0, 0.3]),
+    ],
+)
+def test_another_piece_begins_only_where_the_start_falls_to_about_zero(starts: list[float], read: list[float]) -> None:
+    words = read_timings({"timestamps": [["word", start, start + 0.2] for start in starts]})
+    assert words is not None
+    assert [word.start for word in words] == pytest.approx(read)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "안녕하세요 여러분, 반갑습니다.",
+        "한국어와 English 그리고 3.14입니다.",
+        "今日はiPhoneを買いました。明日は東京へ。",
+        "我有3.14个OK的苹果。",
+        "สวัสดีครับ ผมชื่อสมชาย",
+        "नमस्ते दुनिया। यह है",
+        "مرحبا بكم، أهلا!",
+        "e\u0301te\u0301 d'hiver (oui) [non]",
+        "(a) 'b' \"c\" d.",
+    ],
+)
+def test_characters_are_put_together_as_the_text_has_them(text: str) -> None:
+    assert written(read_timings({"timestamps": spelled(text)})) == text
+
+
+def test_a_character_of_several_code_points_among_others_makes_no_words_of_letters() -> None:
+    items = spelled("Hello you world")
+    items[4][0] = "o\u0301"
+    assert written(read_timings({"timestamps": items})) == "Hello\u0301 you world"
+
+
+def test_words_of_scripts_without_blanks_have_none_between_them_and_those_of_hangul_do() -> None:
+    def words(*texts: str) -> str:
+        return written(read_timings({"timestamps": [[text, n, n + 1] for n, text in enumerate(texts)]}))
+
+    assert words("今日は", "晴れ", "です。") == "今日は晴れです。"
+    assert words("안녕하세요", "여러분") == "안녕하세요 여러분"
+    assert words("สวัสดี", "ครับ") == "สวัสดีครับ"
+    assert words("今日は", "sunny", "です") == "今日は sunny です"
+
+
+def test_times_that_are_not_those_of_the_sound_are_none() -> None:
+    assert fit(HELLO, 0.2) == [Word("Hello", 0.0, 0.2), Word("world.", 0.2, 0.2)]
+    assert fit([Word("late", 1500.0, 1600.0)], 2.0) is None
+    assert fit([], 2.0) == []
+
+
+def test_objects_around_the_times_are_opened_and_not_without_end() -> None:
+    deep: Any = [["ab", 0, 1]]
+    assert read_timings({"timestamps": {"a": {"b": deep}}}) == [Word("ab", 0.0, 1.0)]
+    for _ in range(5000):
+        deep = {"a": deep}
+    assert read_timings({"timestamps": deep}) is None
+
+
 def test_characters_of_scripts_without_blanks_stay_single() -> None:
     found = read_timings({"timestamps": [[character, n, n + 1] for n, character in enumerate("今日は a bc")]})
     assert found is not None
     assert [word.text for word in found] == ["今", "日", "は", "a", "bc"]
-    assert glue("今", "日") == ""
-    assert glue("は", "a") == glue("a", "bc") == " "
 
 
 def test_a_word_that_ends_before_it_starts_has_no_length() -> None:
@@ -130,6 +213,18 @@ def test_srt_and_vtt_are_as_players_want_them() -> None:
     assert "".join(vtt(cues(words))) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nA&lt;b&gt;&amp; --&gt;\n\n01:01:01.500 --> 01:01:02.000\nc.\n\n"
     )
+
+
+def test_an_arrow_of_any_length_is_no_arrow_in_a_cue() -> None:
+    for arrow in ("-->", "--->", "------->", "a-->b"):
+        (cue,) = list(srt(cues([Word(arrow, 0.0, 1.0)])))
+        assert cue.count("-->") == 1
+        assert "".join(vtt(cues([Word(arrow, 0.0, 1.0)]))).count("-->") == 1
+
+
+def test_a_cue_is_shown_for_a_while_and_not_with_the_next_one() -> None:
+    words = [Word("One.", 0.0, 0.0), Word("Two.", 0.2, 0.9), Word("Three.", 0.8, 0.8), Word("Four.", 0.8, 0.8)]
+    assert [(cue.start, cue.end) for cue in cues(words)] == [(0.0, 0.2), (0.2, 0.8), (0.8, 0.801), (0.8, 1.3)]
 
 
 def test_times_of_cues_grow() -> None:
