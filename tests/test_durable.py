@@ -289,6 +289,31 @@ def test_a_changed_request_names_the_older_job_that_goes_on(caplog: pytest.LogCa
     assert "job-1" in caplog.text
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_changed_request_names_the_older_result_that_airflow_never_stored(
+    acknowledged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    done = record(Phase.DONE, fingerprint="another", acknowledged=acknowledged)
+    store.values[STORE_KEY] = done.model_dump(mode="json")
+    ledger = Ledger(store, 2)
+    assert ledger.action(WANTED, "fail") is Action.SUBMIT
+    ledger.intend()
+    assert ("job-1" in caplog.text) is not acknowledged
+
+
+def test_a_result_without_an_id_that_is_paid_for_again_is_named_with_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore()
+    told = record(Phase.DONE, request_id=None, generation=1, reported_at=9.0)
+    store.values[STORE_KEY] = told.model_dump(mode="json")
+    ledger = Ledger(store, 2)
+    assert ledger.action(WANTED, "fail") is Action.SUBMIT
+    ledger.intend()
+    assert "Submitting again, though the submit of 1970-01-01 00:00:00 UTC" in caplog.text
+
+
 @pytest.mark.parametrize("content", ["a text", {"phase": "of the moon"}, [], 7])
 def test_a_record_of_an_unknown_form_is_not_taken_for_none(content: Any) -> None:
     store = MemoryStore()
