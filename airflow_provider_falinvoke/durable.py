@@ -338,6 +338,13 @@ class Ledger:
                 "goes on" if record.phase is Phase.SUBMITTED else "is done and paid",
                 by_hand(record.request_id),
             )
+        elif record.request_id and record.phase is Phase.DONE and self.was_cleared and not hears_of_success():
+            log.warning(
+                "The job %s of an earlier try is done, and a new one is paid for, because the task was cleared; "
+                "whether Airflow stored that result is not known here. %s",
+                printable(record.request_id),
+                by_hand(record.request_id),
+            )
 
 
 def _is_of_use(record: Record) -> bool:

@@ -180,14 +180,19 @@ def ledger_for_a_submit(store: MemoryStore, generation: int) -> Ledger:
     return ledger
 
 
-def test_who_never_hears_of_a_success_takes_done_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_never_hears_of_a_success_takes_done_for_it_and_names_the_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("airflow_provider_falinvoke.durable.hears_of_success", lambda: False)
     store = MemoryStore()
     ledger = ledger_for_a_submit(store, 0)
     ledger.intend()
     ledger.submitted("job-1", 1.0, 2.0)
     ledger.done("job-1")
-    assert Ledger(store, 1).action(WANTED, "fail") is Action.SUBMIT
+    cleared = Ledger(store, 1)
+    assert cleared.action(WANTED, "fail") is Action.SUBMIT
+    cleared.intend()
+    assert "job-1 of an earlier try is done, and a new one is paid for" in caplog.text
 
 
 @pytest.mark.parametrize("before", [None, record(Phase.SUBMITTED, fingerprint="another"), record(Phase.INTENT)])

@@ -29,6 +29,8 @@ from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeReques
 from airflow_provider_falinvoke.api.network import NEW_AT_ONCE
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Reply, Resumed, Send, T
 from airflow_provider_falinvoke.api.protocol import ANSWER_GRACE, LAST_LOOK_GRACE
+from airflow_provider_falinvoke.api.resolver import addresses_of, look_up
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeConfigError,
@@ -303,6 +305,16 @@ def test_a_name_server_that_hangs_ends_an_exchange_in_time(perform: Perform[Any]
     assert time.monotonic() - began < 2 * SHORT + 5
     assert [(outcome.arrived, outcome.lasting) for outcome in outcomes] == [(False, False)] * 2
     assert hung_name_server == ["media.test"]  # who comes later waits for the same answer
+
+
+def test_names_that_hang_hold_nobody_elses_threads(hung_name_server: list[str]) -> None:
+    async def elsewhere() -> str:
+        return await asyncio.wait_for(in_thread(str, "done"), 5)
+
+    for number in range(20):
+        look_up(f"{number}.test", 443)
+    assert addresses_of("localhost", 443, 5.0)
+    assert asyncio.run(elsewhere()) == "done"
 
 
 async def _delays(endpoint: Endpoint, bad: Endpoint | None) -> list[float]:
