@@ -326,18 +326,31 @@ class Ledger:
         record = self.record
         if record is None:
             return
-        if record.phase is Phase.INTENT:
+        if record.phase is Phase.INTENT or (record.phase is Phase.DONE and record.request_id is None):
             log.warning(
                 "Submitting again, though the submit of %s UTC may have been accepted and paid; no request_id of it is "
                 "known",
                 _moment(record.submitted_at),
             )
-        elif record.phase is Phase.SUBMITTED and record.request_id and record.fingerprint != self._wanted:
+        elif record.request_id and record.fingerprint != self._wanted and _is_of_use(record):
             log.warning(
-                "The request changed since %s was submitted: a new job is paid for. The old one goes on. %s",
+                "The request changed since %s was submitted: a new job is paid for. The old one %s. %s",
+                printable(record.request_id),
+                "goes on" if record.phase is Phase.SUBMITTED else "is done and paid",
+                by_hand(record.request_id),
+            )
+        elif record.request_id and record.phase is Phase.DONE and self.was_cleared and not hears_of_success():
+            log.warning(
+                "The job %s of an earlier try is done, and a new one is paid for, because the task was cleared; "
+                "whether Airflow stored that result is not known here. %s",
                 printable(record.request_id),
                 by_hand(record.request_id),
             )
+
+
+def _is_of_use(record: Record) -> bool:
+    """Whether a job may have a result that Airflow does not have."""
+    return record.phase is not Phase.CLOSED and not record.acknowledged
 
 
 def unknown_submit(record: Record | None) -> FalInvokeAmbiguousSubmitError:

@@ -180,14 +180,19 @@ def ledger_for_a_submit(store: MemoryStore, generation: int) -> Ledger:
     return ledger
 
 
-def test_who_never_hears_of_a_success_takes_done_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_never_hears_of_a_success_takes_done_for_it_and_names_the_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("airflow_provider_falinvoke.durable.hears_of_success", lambda: False)
     store = MemoryStore()
     ledger = ledger_for_a_submit(store, 0)
     ledger.intend()
     ledger.submitted("job-1", 1.0, 2.0)
     ledger.done("job-1")
-    assert Ledger(store, 1).action(WANTED, "fail") is Action.SUBMIT
+    cleared = Ledger(store, 1)
+    assert cleared.action(WANTED, "fail") is Action.SUBMIT
+    cleared.intend()
+    assert "job-1 of an earlier try is done, and a new one is paid for" in caplog.text
 
 
 @pytest.mark.parametrize("before", [None, record(Phase.SUBMITTED, fingerprint="another"), record(Phase.INTENT)])
@@ -287,6 +292,31 @@ def test_a_changed_request_names_the_older_job_that_goes_on(caplog: pytest.LogCa
     assert ledger.action(WANTED, "fail") is Action.SUBMIT
     ledger.intend()
     assert "job-1" in caplog.text
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_changed_request_names_the_older_result_that_airflow_never_stored(
+    acknowledged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    done = record(Phase.DONE, fingerprint="another", acknowledged=acknowledged)
+    store.values[STORE_KEY] = done.model_dump(mode="json")
+    ledger = Ledger(store, 2)
+    assert ledger.action(WANTED, "fail") is Action.SUBMIT
+    ledger.intend()
+    assert ("job-1" in caplog.text) is not acknowledged
+
+
+def test_a_result_without_an_id_that_is_paid_for_again_is_named_with_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore()
+    told = record(Phase.DONE, request_id=None, generation=1, reported_at=9.0)
+    store.values[STORE_KEY] = told.model_dump(mode="json")
+    ledger = Ledger(store, 2)
+    assert ledger.action(WANTED, "fail") is Action.SUBMIT
+    ledger.intend()
+    assert "Submitting again, though the submit of 1970-01-01 00:00:00 UTC" in caplog.text
 
 
 @pytest.mark.parametrize("content", ["a text", {"phase": "of the moon"}, [], 7])

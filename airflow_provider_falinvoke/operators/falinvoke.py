@@ -203,11 +203,13 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
                     "This Airflow has no task state store (it came with 3.3): a retry submits and pays again"
                 )
             job = self._of_an_earlier_try(order, ledger)
-            if ledger.remembers and ledger.record is None and self._was_cleared(context) and a_clear_drops_the_store():
+            # Not by max_tries: the clear of a task that runs raises it only later.
+            is_dropped = ledger.remembers and ledger.record is None and a_clear_drops_the_store()
+            if is_dropped and context["ti"].try_number > 1:
                 self.log.warning(
                     "Airflow's task state store holds nothing of an earlier try: a clear drops it, unless you tick "
-                    "'keep task state'. A job of an earlier try goes on and is paid; its request_id is in that try's "
-                    "log. A new one is submitted now"
+                    "'keep task state'. A job that an earlier try submitted goes on and is paid; its request_id is in "
+                    "that try's log. A new one is submitted now"
                 )
             if job is None:
                 if order.kept is not None and (result := order.kept.find()) is not None:
@@ -261,9 +263,6 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
             request_id = ledger.known_request_id() or self._pulled_request_id(context)
             with failing_for_good():
                 return self._home(context, last_look(self.hook, request_id, error), ledger)
-
-    def _was_cleared(self, context: Context) -> bool:
-        return int(context["ti"].max_tries) > (self.retries or 0)
 
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):

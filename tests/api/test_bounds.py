@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ from airflow_provider_falinvoke.api.models import InvocationStatus, InvokeReques
 from airflow_provider_falinvoke.api.network import NEW_AT_ONCE
 from airflow_provider_falinvoke.api.outcomes import Call, Failure, Outcome, Reply, Resumed, Send, T
 from airflow_provider_falinvoke.api.protocol import ANSWER_GRACE, LAST_LOOK_GRACE
+from airflow_provider_falinvoke.api.resolver import addresses_of, look_up
+from airflow_provider_falinvoke.api.threads import in_thread
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeAmbiguousSubmitError,
     FalInvokeConfigError,
@@ -226,8 +229,13 @@ def test_of_an_error_page_the_beginning_is_read(perform: Perform[Any], script: S
     assert (page.status, page.body, page.cut) == (500, b"x" * ERROR_PAGE, "")
 
 
-def test_a_large_reply_is_read_without_holding_up_the_loop(perform: Perform[Any]) -> None:
-    body = json.dumps({**QUEUED, "status": "COMPLETED", "output": {"image": "é" + "x" * (12 * MIB)}}).encode()
+@pytest.mark.parametrize(
+    "output",
+    [{"image": "é" + "x" * (12 * MIB)}, {"words": [{"word": "é", "start": 0.5}] * 120_000}],
+    ids=["a picture", "many words"],
+)
+def test_a_large_reply_is_read_without_holding_up_the_loop(perform: Perform[Any], output: dict[str, Any]) -> None:
+    body = json.dumps({**QUEUED, "status": "COMPLETED", "output": output}, ensure_ascii=False).encode()
     with serving(answer(200, body)) as server:
         assert perform(protocol.get("r1", patience=0), at(server.base_url)).status is InvocationStatus.COMPLETED
 
@@ -301,6 +309,16 @@ def test_a_name_server_that_hangs_ends_an_exchange_in_time(perform: Perform[Any]
     assert hung_name_server == ["media.test"]  # who comes later waits for the same answer
 
 
+def test_names_that_hang_hold_nobody_elses_threads(hung_name_server: list[str]) -> None:
+    async def elsewhere() -> str:
+        return await asyncio.wait_for(in_thread(str, "done"), 5)
+
+    for number in range(20):
+        look_up(f"{number}.test", 443)
+    assert addresses_of("localhost", 443, 5.0)
+    assert asyncio.run(elsewhere()) == "done"
+
+
 async def _delays(endpoint: Endpoint, bad: Endpoint | None) -> list[float]:
     """Return how long each of some polls takes while many others ask a bad host."""
 
@@ -331,6 +349,37 @@ async def _delays(endpoint: Endpoint, bad: Endpoint | None) -> list[float]:
     await good_line.aclose()
     await bad_line.aclose()
     return took
+
+
+@pytest.mark.parametrize("client", ["httpx", "aiohttp"])
+def test_whoever_fills_the_threads_of_asyncio_stops_no_job(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are everybody's; what takes a thread here is a name, a line of the log, and a large reply."""
+    polling_client()
+    ssl_context(None)
+    if client == "httpx":
+        monkeypatch.setattr(api_line, "polling_client", lambda: AsyncClient)
+    released = threading.Event()
+    done = {"request_id": "r1", "status": "COMPLETED", "output": {"image": "x" * MIB}}
+
+    async def main(endpoint: Endpoint) -> InvocationStatus:
+        async def look_up() -> Endpoint:
+            return endpoint
+
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        filled = loop.run_in_executor(None, released.wait)
+        line = Line("c", look_up)
+        try:
+            invocation = await asyncio.wait_for(arun(protocol.get("r1", patience=5), line), 10)
+        finally:
+            released.set()
+            await filled
+            await line.aclose()
+        return invocation.status
+
+    with serving(answer(500), answer(200, done)) as server:
+        endpoint = at(f"http://localhost:{server.base_url.rpartition(':')[2]}")
+        assert run_watched(main(endpoint)) is InvocationStatus.COMPLETED
 
 
 def hang_up_at_once(handler: Handler) -> None:

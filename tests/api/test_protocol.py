@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -13,16 +13,21 @@ import pytest
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
-from airflow_provider_falinvoke.api.outcomes import Failure as FailureOutcome
 from airflow_provider_falinvoke.api.outcomes import (
+    NOW,
+    Call,
+    Outcome,
+    Pause,
     Reply,
     Resumed,
     Send,
+    Step,
     invocation_path,
     pause_after,
     poll_pause,
     words,
 )
+from airflow_provider_falinvoke.api.outcomes import Failure as FailureOutcome
 from airflow_provider_falinvoke.api.pacing import PROBE
 from airflow_provider_falinvoke.api.schedule import ENOUGH, BriefWait, PollSchedule
 from airflow_provider_falinvoke.exceptions import (
@@ -363,6 +368,42 @@ def test_a_deadline_that_has_passed_already_still_gives_one_look() -> None:
     played = wait([reply(200, QUEUED)], now=T0 + 500)
     played.error(FalInvokeTimeoutError)
     assert len(played.sends) == 1
+
+
+def steps_where_the_wall_clock_is(call: Call[object], ahead: float) -> tuple[list[Step], float]:
+    """Return the steps of a call about a job that does not end, and when it gave up.
+
+    :param ahead: of the wall clock, once the call has begun.
+    """
+    steps: list[Step] = []
+    at = 100.0
+    outcome: Outcome = Resumed(at, T0)
+    assert next(call) == NOW
+    try:
+        while len(steps) < 1_000:
+            steps.append(step := call.send(outcome))
+            at = max(at, step.until) if isinstance(step, Pause) else at
+            outcome = Reply(200, {}, json.dumps(QUEUED).encode(), at, ahead) if step in SENDS else Resumed(at, ahead)
+    except (StopIteration, FalInvokeTimeoutError):
+        return steps, at
+    raise AssertionError("it does not end")
+
+
+SENDS = (Send("GET", "/v1/async-invoke/r1"),)
+BRIEF = BriefWait(10.0, schedule=STEADY)
+WAITS: dict[str, Callable[[], Call[Any]]] = {
+    "wait": lambda: protocol.wait("r1", submitted_at=T0 + 90, deadline=T0 + 160, schedule=STEADY),
+    "brief": lambda: protocol.wait_briefly("r1", submitted_at=T0 + 99, deadline=T0 + 160, brief=BRIEF),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("steps_by", [-3600.0, 3600.0])
+def test_a_wall_clock_that_steps_an_hour_changes_no_wait(wait: str, steps_by: float) -> None:
+    steady = steps_where_the_wall_clock_is(WAITS[wait](), T0)
+    assert steps_where_the_wall_clock_is(WAITS[wait](), T0 + steps_by) == steady
+    assert sum(step in SENDS for step in steady[0]) > 1
+    assert steady[1] == 160 or wait == "brief"
 
 
 def test_a_timeout_names_the_job_its_state_the_money_and_the_way_back() -> None:

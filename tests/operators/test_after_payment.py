@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_falinvoke import budget, metrics, reuse
-from airflow_provider_falinvoke.emulator import Emulator
+from airflow_provider_falinvoke._compat import AirflowFailException
+from airflow_provider_falinvoke.emulator import Emulator, Fault
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError, FalInvokeMediaError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
+from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from airflow_provider_falinvoke.operators.image import FalImageOperator
+from airflow_provider_falinvoke.operators.speech import FalSpeechOperator
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from airflow_provider_falinvoke.triggers.falinvoke import completed_event
 from tests.support.dags import run_tasks
@@ -126,6 +129,48 @@ def test_a_sensor_returns_the_result(context: Context, emulator: Emulator, tmp_p
     )
     answer: Any = sensor.poke(cast("Any", context))
     assert (answer.xcom_value["request_id"], len(answer.xcom_value["files"])) == (request_id, 1)
+
+
+def executed(task: BaseOperator, context: Context) -> Any:
+    run_it: Any = type(task).execute
+    return getattr(run_it, "__wrapped__", run_it)(task, context)
+
+
+def of_many(tmp_path: Path) -> FalInvokeBatchOperator:
+    return FalInvokeBatchOperator(
+        task_id="many",
+        model_id=FAST,
+        inputs=["a fox", "an owl"],
+        input={"image_size": SMALL["image_size"]},
+        output_path=tmp_path.as_uri(),
+        outlets=[Asset("picture"), AssetAlias("files")],
+    )
+
+
+def test_a_batch_returns_its_summary(context: Context, emulator: Emulator, tmp_path: Path) -> None:
+    summary = executed(of_many(tmp_path), context)
+    assert (summary["done"], summary["files_saved"], len(emulator.posts())) == (2, 2, 2)
+
+
+def test_a_batch_that_fails_says_why_and_nothing_else(context: Context, emulator: Emulator, tmp_path: Path) -> None:
+    emulator.add_fault(Fault("answer", on="post", status=422, match_prompt="an owl"))
+    with pytest.raises(AirflowFailException, match="1 of 2 items are not home: 1 refused"):
+        executed(of_many(tmp_path), context)
+
+
+def test_a_speech_in_parts_is_a_result(context: Context, emulator: Emulator, tmp_path: Path) -> None:
+    speech = FalSpeechOperator(
+        task_id="say",
+        text="The quick brown fox jumps over the lazy dog. " * 4,
+        max_characters=100,
+        output_path=tmp_path.as_uri(),
+        deferrable=False,
+        poll_interval=0.1,
+        outlets=[Asset("picture"), AssetAlias("files")],
+    )
+    result = executed(speech, context)
+    assert (result["status"], len(result["files"])) == ("COMPLETED", 1)
+    assert len(emulator.posts()) == result["parts"]
 
 
 @pytest.mark.parametrize("wrong", [{"file_name": "{number}"}, {"output_path": " "}, {"max_file_size": "many"}])

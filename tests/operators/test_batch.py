@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -691,6 +692,25 @@ def test_on_kill_submits_nothing_more_and_says_what_goes_on(
     assert 5 <= len(emulator.posts()) <= 9
     assert run.phases().count("submitted") == len(emulator.posts())
     assert "jobs go on and are paid" in said()
+
+
+def test_on_kill_counts_the_posts_that_are_in_the_air(emulator: Emulator, tmp_path: Path, said: Said) -> None:
+    """They may be paid, and no request_id is known yet."""
+    emulator.add_fault(Fault("slow", on="post", seconds=0.5, times=None))
+    run = Runner(tmp_path, inputs=prompts(2), model_id=SLOW)
+    operator = run.operator()
+
+    def killed() -> None:
+        while len(emulator.posts()) < 2:
+            time.sleep(0.01)
+        operator.on_kill()
+
+    killer = threading.Thread(target=killed)
+    killer.start()
+    with pytest.raises(TaskDeferred):
+        call(operator, "execute", run.ti)
+    killer.join()
+    assert "2 jobs go on and are paid" in said()
 
 
 def test_mapped_tasks_and_runs_have_folders_of_their_own(emulator: Emulator, tmp_path: Path) -> None:

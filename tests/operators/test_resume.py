@@ -237,6 +237,47 @@ def test_a_death_while_a_submit_pauses_leaves_no_doubt(
     assert len(emulator.posts()) == 1
 
 
+class ClearedMeanwhile(Memory):
+    """The store of a task that is cleared once its first POST is out: it takes nothing from then on."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__()
+        self._emulator = emulator
+
+    def set(self, key: str, value: Any) -> None:
+        if self._emulator.posts():
+            raise RuntimeError("404")
+        super().set(key, value)
+
+    def delete(self, key: str) -> None:
+        raise RuntimeError("404")
+
+
+def test_a_task_that_is_cleared_while_its_submit_pauses_sends_nothing_more(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each send has an intent of its own, and so the store stops the next one."""
+    monkeypatch.setattr(durable, "PAUSES", (0.0, 0.0, 0.0))
+    context["task_state_store"] = ClearedMeanwhile(emulator)
+    emulator.add_fault(Fault("answer", on="post", status=429, seconds=0.1))
+    with pytest.raises(exceptions.FalInvokeError, match="not submitted and nothing is paid"):
+        execute(operator(model_id=FAST), context)
+    assert len(emulator.posts()) == 1, "the one that was refused"
+    assert not emulator.jobs
+
+
+def test_a_doubt_that_the_submit_itself_reported_is_left_to_who_clears_the_task(
+    emulator: Emulator, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.add_fault(Fault("drop", on="post", accepted=True))
+    with pytest.raises(AirflowFailException, match="not known whether"):
+        execute(operator(model_id=FAST), context)
+    context.max_tries = 2
+    assert execute(operator(model_id=FAST), context)["status"] == "COMPLETED"
+    assert "Submitting again, though" in caplog.text
+    assert len(emulator.posts()) == 2
+
+
 def test_a_submit_that_is_killed_in_the_air_says_so(
     emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,7 +299,7 @@ def test_a_clear_that_drops_the_store_is_said_where_it_may_pay_twice(
     emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "holds nothing of an earlier try: a clear drops it"
-    context.max_tries = 1
+    context.max_tries, context.try_number = 1, 2
     execute(operator(model_id=FAST), context)
     assert words not in capsys.readouterr().out, "Airflow 3.3 keeps it"
     monkeypatch.setattr("airflow.__version__", "3.4.0b2")
@@ -269,6 +310,10 @@ def test_a_clear_that_drops_the_store_is_said_where_it_may_pay_twice(
     assert words in capsys.readouterr().out
     context["task_state_store"].clear()
     context.max_tries = 0
+    execute(operator(model_id=FAST), context)
+    assert words in capsys.readouterr().out, "cleared while it ran, which raises max_tries later"
+    context["task_state_store"].clear()
+    context.try_number = 1
     execute(operator(model_id=FAST), context)
     assert words not in capsys.readouterr().out, "a first try"
 

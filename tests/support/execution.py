@@ -15,6 +15,7 @@ class Context(dict[str, Any]):
     """As much of Airflow's context as a pure decision needs; it records what is pushed."""
 
     max_tries = 0
+    try_number = 1
     map_index = -1
     dag_id, run_id, task_id = "the_dag", "the_run", "draw"
 
