@@ -137,7 +137,7 @@ class Batch:
         self._saving.check_folder()
         self._journal.take_over()
         cleared = self._journal.head.generation not in (None, generation)
-        left = {item.index: item for item in self._journal.items}
+        left = {item.index: item for item in self._journal.known}
         deadline = time.time() + self.settings.timeout
         items = [
             take_up(

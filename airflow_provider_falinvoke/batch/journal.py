@@ -71,6 +71,13 @@ class Journal:
         self._told = Rows(folder, {})
         self._rows: list[tuple[Item, Row]] = []
         self.items: list[Item] = []
+        #: What became of items that an earlier try had and this one does not: the next may ask for them again.
+        self._beyond: list[Item] = []
+
+    @property
+    def known(self) -> list[Item]:
+        """All items of which the journal tells, those that this try does not ask for included."""
+        return [*self.items, *self._beyond]
 
     @property
     def head(self) -> Head:
@@ -104,7 +111,8 @@ class Journal:
                 f"The batch's journal in {self._folder} cannot be read ({error}). Nothing was submitted, because jobs "
                 "that are paid may be recorded there."
             ) from error
-        self.items = self._left.items
+        wanted = len(self._left.items) if self.head.generation is None else self.head.items
+        self.items, self._beyond = self._left.items[:wanted], self._left.items[wanted:]
         self._told = Rows(self._folder, self._left.rows)
         self._dirty = dict.fromkeys(self._left.unlike, self._changes)
         self._superseded = list(self._left.superseded)
@@ -117,16 +125,13 @@ class Journal:
 
         :raises FalInvokeError: it cannot be written, or another process has the batch.
         """
-        changed = {
-            number
-            for number in range(chunks(len(items)))
-            if self.items[number * CHUNK : (number + 1) * CHUNK] != items[number * CHUNK : (number + 1) * CHUNK]
-        }
         with self._lock:
-            self.items = list(items)
+            before = self.known
+            self.items, self._beyond = list(items), before[len(items) :]
             self._changes += 1
-            kept = {number: change for number, change in self._dirty.items() if number < chunks(len(items))}
-            self._dirty = kept | dict.fromkeys(changed, self._changes)
+            for number in range(chunks(len(items))):
+                if before[number * CHUNK : (number + 1) * CHUNK] != self._hundred(number):
+                    self._dirty[number] = self._changes
         fields = {"generation": generation, "items": len(items), "cost": cost, "stopped": None, "blocked_since": None}
         try:
             self.commit()
@@ -211,14 +216,14 @@ class Journal:
     def rows(self) -> Iterator[tuple[Item, Row | None]]:
         """Yield each item, in order, with what was told of it as it is now, if anything was."""
         for start in range(0, len(self.items), CHUNK):
-            told = self._told.read(start // CHUNK, self.items)
+            told = self._told.read(start // CHUNK, self._hundred(start // CHUNK))
             for item in self.items[start : start + CHUNK]:
                 yield item, told.get(item.index)
 
     def _write(self) -> None:
         with self._lock:
             upto, dirty = self._changes, dict(self._dirty)
-            states = {number: self.items[number * CHUNK : (number + 1) * CHUNK] for number in dirty}
+            states = {number: self._hundred(number) for number in dirty}
         for number, items in sorted(states.items()):
             self._folder.write(items_name(number, self._claims.claim), write_items(items), _JSON)
             with self._lock:
@@ -249,7 +254,12 @@ class Journal:
         self.commit()
 
     def _write_rows(self, number: int, new: Mapping[int, Row]) -> None:
-        self._superseded += self._told.write(rows_name(number, self._claims.claim), new, self.items)
+        name = rows_name(number, self._claims.claim)
+        self._superseded += self._told.write(name, new, self._hundred(number))
+
+    def _hundred(self, number: int) -> list[Item]:
+        start, end, wanted = number * CHUNK, (number + 1) * CHUNK, len(self.items)
+        return self.items[start:end] + self._beyond[max(0, start - wanted) : max(0, end - wanted)]
 
     def _patiently(self, act: Callable[[], None], pauses: Sequence[float] | None = None) -> None:
         """Do something with the storage, again and again for a minute where it fails."""

@@ -36,11 +36,12 @@ class Left:
 def read_left(folder: Folder, count: int | None) -> Left:
     """Read a journal; a file that is damaged or missing costs its own items alone.
 
-    :param count: how many items there are; None where no head says so.
+    :param count: how many items the last try asked for; None where no head says so. Of a longer batch that an earlier
+        try had, what is found is read too.
     :raises Exception: the storage fails.
     """
     states, rows = sorted_out(folder.names())
-    numbers = range(max(states, default=-1) + 1 if count is None else chunks(count))
+    numbers = range(max(max(states, default=-1) + 1, chunks(count or 0)))
     names = [copy.name for number in numbers for copy in states.get(number, ())]
     contents = dict(zip(names, folder.read_all(names), strict=True))
     left = Left(rows=rows)
@@ -51,7 +52,11 @@ def read_left(folder: Folder, count: int | None) -> Left:
             found |= _believed(left, number, states.get(number, []), contents)
         except ValueError as error:
             damage[number] = f"{error} in the batch's journal in {folder}"
-    for index in range(max(found, default=-1) + 1 if count is None else count):
+    ends = [count or 0, max(found, default=-1) + 1]
+    if count is not None:
+        # A longer batch may have had the whole of a hundred that is lost.
+        ends += [(number + 1) * CHUNK for number in damage]
+    for index in range(max(ends)):
         number = index // CHUNK
         if index not in found:
             why = damage.get(number, f"items-{number:04} does not have all of its items in {folder}")

@@ -31,15 +31,16 @@ class Rows:
     def read(self, number: int, items: Sequence[Item]) -> dict[int, Row]:
         """Return what was told last of each of a hundred items, as far as that is what they are now.
 
-        :param items: all items of the batch.
+        :param items: these hundred items.
         """
         told: dict[int, Row] = {}
+        known = {item.index: item for item in items}
         for name in self._files.get(number, ()):
             try:
                 for row in map(json.loads, (self._folder.read(name) or b"").splitlines()):
-                    if fits(row, items[row["index"]]):
+                    if fits(row, known[row["index"]]):
                         told[row["index"]] = row
-            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 log.warning(
                     "%s of the batch's journal in %s is damaged (%r): of some items the manifest has their "
                     "request_ids, and not their files",
@@ -54,6 +55,7 @@ class Rows:
 
         :param name: of the file.
         :param new: by the items' indexes.
+        :param items: these hundred items.
         :return: the files that are superseded by it.
         """
         number = min(new) // CHUNK

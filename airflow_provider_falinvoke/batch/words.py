@@ -47,7 +47,7 @@ def say_what_is_doubtful(left: Mapping[int, Item], items: Sequence[Item]) -> Non
         if old.phase not in UNSETTLED:
             continue
         new = now.get(index)
-        if new is None or new.phase is Phase.WAITING:
+        if new is not None and new.phase is Phase.WAITING:
             again.append(f"{index} ({_time(old.intended_at or old.submitted_at)})")
         elif old.phase is Phase.INTENT:
             kept.append(f"{index} ({_time(old.intended_at or old.submitted_at)})")

@@ -526,3 +526,27 @@ def test_the_journal_is_readable(tmp_path: Path) -> None:
     journal.commit()
     (item,) = json.loads((tmp_path / file_of(folder, "items")).read_text())
     assert (item["index"], item["phase"], item["request_id"]) == (0, "submitted", "id-0")
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 120, 250, 251])
+def test_what_a_try_does_not_ask_for_is_kept_for_the_next(folder: Folder, count: int) -> None:
+    journal = begun(folder)
+    journal.put(journal.items[249].with_(Phase.SUBMITTED, request_id="id-249"))
+    journal.commit()
+    kept = [*journal.items, *items(260)[250:]]
+    journal = reread(folder)
+    journal.begin(kept[:count], generation=0, cost=None)
+    journal.close()
+    found = reread(folder)
+    assert (found.items, found.known) == (kept[:count], kept[: max(count, 250)])
+    assert found.lost == {}
+
+
+def test_a_damaged_file_of_items_that_no_try_asks_for_now_blocks_them_when_one_does(folder: Folder) -> None:
+    journal = begun(folder)
+    journal.begin(journal.items[:10], generation=0, cost=None)
+    (name,) = [name for name in folder.names() if name.startswith("items-0001")]
+    folder.write(name, b"[", "application/json")
+    found = reread(folder)
+    assert [item.phase for item in found.known[100:200]] == [Phase.AMBIGUOUS] * 100
+    assert [item.phase for item in found.items] == [Phase.WAITING] * 10

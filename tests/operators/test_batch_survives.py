@@ -310,3 +310,24 @@ def test_a_doubt_is_named_with_its_time_when_a_clear_pays_again(
     assert run.try_()["done"] == 2
     day = time.strftime("%Y-%m-%d", time.gmtime())
     assert f"an earlier submit of theirs may have been paid: items 1 ({day} " in caplog.text
+
+
+def test_inputs_that_are_fewer_at_one_try_and_more_at_the_next_pay_for_no_item_twice(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Runner(tmp_path, model_id=INSTANT)
+    assert run.try_(inputs=prompts(104))["done"] == 104
+    for count in (2, 103, 101, 104):
+        assert run.retry(inputs=prompts(count))["done"] == count
+    assert [len(row["files"]) for row in run.manifest()] == [1] * 104
+    assert posts_by_prompt(emulator) == once_each(104)
+    assert "damaged" not in caplog.text
+
+
+def test_a_job_in_flight_that_a_try_does_not_ask_for_is_found_by_the_next(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path)
+    with pytest.raises(TaskDeferred):
+        call(run.operator(inputs=prompts(3)), "execute", run.ti)
+    assert run.retry(inputs=prompts(1))["done"] == 1
+    assert run.retry(inputs=prompts(3))["done"] == 3
+    assert posts_by_prompt(emulator) == once_each(3)
