@@ -65,8 +65,8 @@ class FalInvokeHook(BaseHook):
         self._client: Client | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open client out of a copy."""
-        return {**self.__dict__, "_client": None}
+        """Leave the open client and the key out of a copy, which looks up the connection for itself."""
+        return {**self.__dict__, "_client": None, "_endpoint": None}
 
     def submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
         """Submit a job: ``POST /v1/async-invoke``. **Each call that returns is one paid job.**
