@@ -16,6 +16,7 @@ from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.claims import JournalError
 from airflow_provider_falinvoke.batch.cost import cost_of_all
+from airflow_provider_falinvoke.batch.home import JOURNAL, home_of
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase, take_up
@@ -35,7 +36,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import Saving
-from airflow_provider_falinvoke.media.naming import region_of, sanitised
+from airflow_provider_falinvoke.media.naming import region_of
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +98,16 @@ class Batch:
 
         :raises FalInvokeInputError: no folder is named.
         :raises FalInvokeMediaError: there is no such storage.
+        :raises FalInvokeError: it cannot be read.
         """
         if saving.output_path is None:
             raise FalInvokeInputError("output_path must name a folder, and is empty; nothing was sent.")
-        place = saving.place
-        parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
-        home = "/".join([saving.output_path.rstrip("/"), *parts])
+        home = home_of(saving.output_path, saving.place)
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         if region := region_of(ti):
             names["region"] = region
         journal = Journal(
-            Folder(f"{home}/_batch"),
+            Folder(f"{home}/{JOURNAL}"),
             names,
             try_number=int(getattr(ti, "try_number", 0)),
             task_instance=str(getattr(ti, "id", "")),
