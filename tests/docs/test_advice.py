@@ -38,7 +38,7 @@ def test_each_installation_is_constrained(page: Path) -> None:
     "advice",
     [
         'airflow connections add x --conn-type falinvoke --conn-password "$KEY"',
-        "export AIRFLOW_CONN_X='{\"conn_type\": \"falinvoke\", \"password\": \"…\"}'",
+        'export AIRFLOW_CONN_X=\'{"conn_type": "falinvoke", "password": "…"}\'',
         "export AIRFLOW_CONN_X='falinvoke://:key@'",
         "export MODEL_ACCESS_KEY=sk-do",
     ],
