@@ -8,9 +8,9 @@ templated parameter that nobody set is left out of the request.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -196,7 +196,8 @@ _ALIKE_FIELD, _ALIKE_MODEL = 0.8, 0.93
 _VERSION = re.compile(r"-?v?\d[\d.]*")
 
 
-def likely_slips(model_id: str, fields: Iterable[str]) -> list[str]:
+@functools.lru_cache(maxsize=256)  # of a batch's thousands of items most have the same fields
+def likely_slips(model_id: str, fields: tuple[str, ...]) -> tuple[str, ...]:
     """Return what is probably misspelt in a request, each as a sentence with the name that is meant.
 
     The API takes a field that a model does not know without a word, and the job is paid. A model of another version
@@ -207,14 +208,14 @@ def likely_slips(model_id: str, fields: Iterable[str]) -> list[str]:
     if model_id not in DOCUMENTED_MODELS:
         near = difflib.get_close_matches(model_id, DOCUMENTED_MODELS, 1, _ALIKE_MODEL)
         if not near or _VERSION.sub("", near[0]) == _VERSION.sub("", model_id):
-            return []
-        return [f"The model {model_id!r} is not documented. Is {near[0]!r} meant?"]
+            return ()
+        return (f"The model {model_id!r} is not documented. Is {near[0]!r} meant?",)
     known = DOCUMENTED_MODELS[model_id].model_fields
-    return [
+    return tuple(
         f"{model_id} has no documented field {name!r}, and may ignore it. Is {near[0]!r} meant?"
         for name in fields
         if name not in known and (near := difflib.get_close_matches(name, known, 1, _ALIKE_FIELD))
-    ]
+    )
 
 
 def input_type(model_id: str, family: type[FalInput] = FalInput) -> type[FalInput]:

@@ -88,16 +88,17 @@ class InvokeRequest(BaseModel):
             request = cls(**given)
         except ValidationError as error:
             raise _wrong(problems_of(error)) from None
+        slips = likely_slips(request.model_id, tuple(request.input))
         checks = input_type(request.model_id, family)
         try:
             checked = checks.model_validate(request.input).model_dump(exclude_unset=True)
         except ValidationError as error:
-            raise _wrong(problems_of(error, prefix="input.")) from None
+            raise _wrong("; ".join([problems_of(error, prefix="input."), *slips])) from None
         try:
             plain = to_jsonable_python(checked)
         except (PydanticSerializationError, ValueError) as error:
             raise _wrong(f"input is not JSON: {error}") from None
-        for slip in likely_slips(request.model_id, request.input):
+        for slip in slips:
             _warn_once(slip)
         # Once more, because what is JSON only now may hide anything, and "9e99" is a number only now.
         return request.model_copy(update=_sendable({"input": plain}))

@@ -195,6 +195,12 @@ def test_a_slip_of_the_pen_is_warned_of_once_with_the_name_that_is_meant(
     assert f"Is {meant!r} meant?" in said
 
 
+def test_a_field_that_is_missing_because_of_a_slip_is_told_with_it() -> None:
+    said = refusal({"promt": "x"}, model_id=IMAGE)
+    assert "input.prompt: Field required; " in said
+    assert "no documented field 'promt', and may ignore it. Is 'prompt' meant?" in said
+
+
 @pytest.mark.parametrize(
     "model_id",
     [
