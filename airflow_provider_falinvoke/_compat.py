@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
         TaskDeferralError,
@@ -20,6 +21,7 @@ else:
         from airflow.sdk.exceptions import (
             AirflowException,
             AirflowFailException,
+            AirflowNotFoundException,
             AirflowSensorTimeout,
             AirflowSkipException,
             TaskDeferralError,
@@ -30,6 +32,7 @@ else:
         from airflow.exceptions import (
             AirflowException,
             AirflowFailException,
+            AirflowNotFoundException,
             AirflowSensorTimeout,
             AirflowSkipException,
             TaskDeferralError,
@@ -40,6 +43,7 @@ else:
 __all__ = [
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "TaskDeferralError",
@@ -48,6 +52,7 @@ __all__ = [
     "a_clear_drops_the_store",
     "find_stats",
     "hears_of_success",
+    "looks_up_awaiting",
 ]
 
 #: The name under which Airflow registers our listener: its module's.
@@ -99,3 +104,15 @@ def a_clear_drops_the_store() -> bool:
 
     major, minor = (int(part) for part in __version__.split(".")[:2])
     return (major, minor) >= (3, 4)
+
+
+def looks_up_awaiting() -> bool:
+    """Return whether Airflow finds connections in this process while it awaits.
+
+    The supervisor of ``dag.test()`` and ``airflow dags test`` takes blocking requests alone: asked awaiting, Airflow
+    (3.1 to 3.4) passes over the failure and says that a connection in its database is not defined.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    supervisor = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return supervisor is None or hasattr(supervisor, "asend")

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 BACKSTOP = 300.0
 #: Ten years: what is longer is a slip, and beyond what Airflow's database can store.
 LONGEST = 315_360_000.0
+#: What such a name holds is rendered in its place: the literal value of a template field, or what is within one.
+TEMPLATE_FILES = (".j2", ".jinja2")
 #: A shorter pause between two looks would use up the token's quota alone.
 SHORTEST_POLL = 0.05
 
@@ -50,6 +52,7 @@ class SavesFiles(Protocol):
     """The parameters of operators and sensors that :class:`~airflow_provider_falinvoke.media.settings.Saving` has."""
 
     output_path: str | None
+    wants_files: bool
     file_name: str
     manifest: bool
     max_file_size: int | str
@@ -58,6 +61,14 @@ class SavesFiles(Protocol):
     max_files: int | str
     max_total_size: int | str
     save_timeout: float | timedelta | str
+
+
+def path_text(path: Any) -> Any:
+    """Return a parameter that may be a path as its text, which Airflow renders; it leaves a ``Path`` as it is.
+
+    :param path: of any kind: pathlib's, or an ObjectStoragePath. Anything else is returned.
+    """
+    return str(path) if hasattr(path, "joinpath") else path
 
 
 def saving_of(task: SavesFiles, context: Context, paid: Invocation | None = None) -> Saving:
@@ -81,10 +92,16 @@ def saving_of(task: SavesFiles, context: Context, paid: Invocation | None = None
 
 
 def _saving_of(task: SavesFiles, context: Context) -> Saving:
-    if task.output_path is not None and not str(task.output_path).strip():
+    # A template of a parameter without a value renders to nothing, to None, or to the word for it.
+    folder = "" if task.output_path is None else str(task.output_path)
+    if task.wants_files and not folder.strip():
         raise FalInvokeInputError(
             "output_path is empty, so the files would be left where they expire. Give a folder; without output_path, "
-            "or with None, no file is wanted."
+            "no file is wanted."
+        )
+    if "None" in folder.split("/"):
+        raise FalInvokeInputError(
+            f"output_path renders to {folder!r}: something in its template has no value, such as a param that is null."
         )
     for name in ("output_path", "file_name"):
         if sendable(str(getattr(task, name)))[1]:

@@ -12,7 +12,7 @@ with DAG("falinvoke_daily_image", schedule="@daily", start_date=datetime(2026, 1
     FalInvokeOperator(
         task_id="draw",
         model_id="fal-ai/flux/schnell",
-        input={"prompt": "A futuristic city at sunset on {{ ds }}", "num_images": 1},
+        input={"prompt": "A futuristic city at sunset on {{ dag_run.run_after | ds }}", "num_images": 1},
         tags={"dag": "{{ dag.dag_id }}"},
         output_path="{{ var.value.get('falinvoke_output', 'file:///tmp/falinvoke') }}",
     )

@@ -212,6 +212,7 @@ class Task:
 
     def __init__(self, **changes: Any) -> None:
         self.output_path: str | None = "file:///tmp/x"
+        self.wants_files = changes.get("output_path", "") is not None
         self.file_name = DEFAULT_FILE_NAME
         self.manifest = False
         self.max_file_size: int | str = "1000"

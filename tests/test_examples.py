@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,6 +24,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "dags_examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "demo"))
 #: It makes nothing, and runs only because of the events of another one.
 FOLLOWS = "check_assets"
+#: Without a logical date, as ``airflow dags trigger`` and the REST API start a run, each is run; with one, those that
+#: have a date in them.
+DATED = [name for name in EXAMPLES if "run_after" in (FOLDER / f"{name}.py").read_text()]
+A_DAY = datetime(2026, 11, 27, tzinfo=timezone.utc)
 DURATIONS = {
     "fal-ai/flux/schnell": 0.3,
     "fal-ai/fast-sdxl": 0.3,
@@ -50,16 +55,20 @@ def jobs_of(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("airflow_db", "quick_deferral")
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != FOLLOWS])
+@pytest.mark.parametrize(
+    ("name", "logical_date"),
+    [(name, None) for name in EXAMPLES if name != FOLLOWS] + [(name, A_DAY) for name in DATED],
+    ids=lambda value: value if isinstance(value, str) else "undated" if value is None else "dated",
+)
 def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
-    name: str, everyday: Emulator, tmp_path: Path
+    name: str, logical_date: datetime | None, everyday: Emulator, tmp_path: Path
 ) -> None:
     module = importlib.import_module(f"dags_examples.{name}")
     assert module.__doc__, "one idea a file, and the first line says it"
     dag: DAG = module.dag
     store(dag)
     try:
-        ran = run_dag(dag)
+        ran = run_dag(dag, lambda dag: dag.test(logical_date=logical_date))
     finally:
         everyday.stop()
     assert ran.state == "success", ran

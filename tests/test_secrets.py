@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_falinvoke.emulator import Emulator
+from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
+from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
 from tests.support.secret_run import KEY
 
 #: The key as it is, percent-encoded, and within base64 at each of its three offsets.
@@ -96,6 +101,20 @@ def test_the_key_is_in_no_file(left: dict[str, Any]) -> None:
 def test_the_emulator_neither_logs_nor_records_the_key(left: dict[str, Any]) -> None:
     assert len(left["log"]) > 20
     assert [line for line in left["log"] + left["records"] if forms_in(line)] == []
+
+
+def test_the_key_is_in_no_copy_of_a_hook_or_an_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(api_key=KEY) as emulator:
+        monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", emulator.connection_json)
+        operator = FalInvokeOperator(task_id="draw", model_id="fal-ai/flux/schnell", input={"prompt": "x"})
+        sensor = FalInvokeSensor(task_id="wait", request_id="x")
+        for one in (operator, sensor):
+            one.hook.list_models()
+            assert one.hook.endpoint.key.get_secret_value() == KEY
+            for holder in (one, one.hook):
+                left = pickle.dumps(holder).decode("latin-1") + repr(holder) + repr(vars(copy.deepcopy(holder)))
+                assert forms_in(left) == []
+            assert copy.deepcopy(one.hook).list_models(), "a copy looks the connection up for itself"
 
 
 def test_the_key_went_to_no_media_host(left: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from airflow_provider_falinvoke.exceptions import FalInvokeConfigError
 DEFAULT_HOST = "inference.do-ai.run"
 _SUFFIXES = ("/v1/async-invoke", "/v1")
 _MAX_PORT = 65_535
+#: What is no scheme may be a URL with a key in it.
+_SCHEME = re.compile(r"[a-z][a-z\d+.-]{0,15}")
 #: The longest host name and the longest part of one between two dots (RFC 1035).
 _MAX_NAME, _MAX_LABEL = 253, 63
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -129,6 +131,13 @@ def _read_key(conn_id: str, key: str | None) -> str:
     key = re.sub(r"(?i)^bearer(\s+|$)", "", (key or "").strip())
     if not key:
         raise _wrong(conn_id, "password", "the model access key is missing. Create one in DigitalOcean's console")
+    if not key.strip("*"):
+        raise _wrong(
+            conn_id,
+            "password",
+            "it is the mask that Airflow shows in place of a password, which was saved for one. Type the model access "
+            "key in again",
+        )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise _wrong(conn_id, "password", "the model access key has characters that no key has. Copy it again")
     return key
@@ -146,13 +155,17 @@ def _read_extra(conn_id: str, extra: dict[str, Any]) -> ConnectionExtra:
 
 def _base_url(conn_id: str, host: str | None, schema: str | None, port: int | None) -> httpx.URL:
     text = (host or "").strip() or DEFAULT_HOST
-    if "@" in text:  # first of all, so that no other error repeats what may be the key
+    # First of all, so that no other error repeats what may be the key.
+    if "@" in text:
         raise _wrong(conn_id, "host", "a user name or password in the URL is not used. The key goes into the password")
+    if "?" in text or "#" in text:
+        raise _wrong(conn_id, "host", "what follows a ? or # in the URL is not used. The key goes into the password")
     own_scheme, separator, _ = text.partition("://")
     scheme = (own_scheme if separator else schema or "https").strip().lower().removesuffix("://")
     if scheme not in ("http", "https"):
         field = "host" if separator else "schema"
-        raise _wrong(conn_id, field, f"the scheme {scheme!r} is not spoken; only https and http are")
+        shown = repr(scheme) if _SCHEME.fullmatch(scheme) else "that was given"
+        raise _wrong(conn_id, field, f"the scheme {shown} is not spoken; only https and http are")
     if port and not 0 < port <= _MAX_PORT:
         raise _wrong(conn_id, "port", f"{port} is no port")
     try:
@@ -161,7 +174,7 @@ def _base_url(conn_id: str, host: str | None, schema: str | None, port: int | No
             url = url.copy_with(port=port)
     except (httpx.InvalidURL, ValueError) as error:
         raise _wrong(conn_id, "host", f"{text!r} is not a host or a URL ({error})") from None
-    odd = url.query or url.fragment or (url.port or 0) > _MAX_PORT or any(character.isspace() for character in text)
+    odd = (url.port or 0) > _MAX_PORT or any(character.isspace() for character in text)
     if odd or not _is_name(url.raw_host.decode("ascii")):
         raise _wrong(conn_id, "host", f"{text!r} is not a host or a base URL")
     path = url.path.rstrip("/")

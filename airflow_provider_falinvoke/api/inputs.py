@@ -7,7 +7,10 @@ templated parameter that nobody set is left out of the request.
 
 from __future__ import annotations
 
+import difflib
+import functools
 import json
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -21,11 +24,17 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _as_text(value: Any) -> Any:
+    # Of a prompt "1984" a DAG with render_template_as_native_obj makes the number.
+    return str(value) if isinstance(value, (bool, int, float)) else value
+
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Count = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
+Words = Annotated[str, BeforeValidator(_as_text)]
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
 
 SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
 #: fal's words for picture sizes; the vendor's samples put them into ``output_format``.
@@ -89,7 +98,7 @@ class ImageInput(FalInput):
     """
 
     prompt: Text
-    negative_prompt: str | None = None
+    negative_prompt: Words | None = None
     image_size: AnySize | None = None
     seed: Whole | None = None
 
@@ -149,8 +158,8 @@ class SpeechInput(FalInput):
     similarity_boost: Share | None = None
     style: Share | None = None
     timestamps: bool | None = None
-    previous_text: str | None = None
-    next_text: str | None = None
+    previous_text: Words | None = None
+    next_text: Words | None = None
 
 
 DOCUMENTED_MODELS: dict[str, type[FalInput]] = {
@@ -180,6 +189,33 @@ def prompt_of(fields: Any) -> str | None:
         return None
     told = sendable(told)[0]
     return told if len(told) <= LONGEST_PROMPT else f"{told[: LONGEST_PROMPT - 1]}…"
+
+
+#: How alike a name must be to a documented one, from 0 to 1, to be taken for a slip of the pen.
+_ALIKE_FIELD, _ALIKE_MODEL = 0.8, 0.93
+_VERSION = re.compile(r"-?v?\d[\d.]*")
+
+
+@functools.lru_cache(maxsize=256)  # of a batch's thousands of items most have the same fields
+def likely_slips(model_id: str, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is probably misspelt in a request, each as a sentence with the name that is meant.
+
+    The API takes a field that a model does not know without a word, and the job is paid. A model of another version
+    than a documented one is no slip.
+
+    :param fields: the names of the fields of ``input``.
+    """
+    if model_id not in DOCUMENTED_MODELS:
+        near = difflib.get_close_matches(model_id, DOCUMENTED_MODELS, 1, _ALIKE_MODEL)
+        if not near or _VERSION.sub("", near[0]) == _VERSION.sub("", model_id):
+            return ()
+        return (f"The model {model_id!r} is not documented. Is {near[0]!r} meant?",)
+    known = DOCUMENTED_MODELS[model_id].model_fields
+    return tuple(
+        f"{model_id} has no documented field {name!r}, and may ignore it. Is {near[0]!r} meant?"
+        for name in fields
+        if name not in known and (near := difflib.get_close_matches(name, known, 1, _ALIKE_FIELD))
+    )
 
 
 def input_type(model_id: str, family: type[FalInput] = FalInput) -> type[FalInput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type
+from airflow_provider_falinvoke.api.inputs import FalInput, SpeechInput, input_type, likely_slips
 from airflow_provider_falinvoke.api.portable import NotPortableError, sendable
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ class InvokeRequest(BaseModel):
     def build(cls, model_id: Any, input: Any, tags: Any = None, *, family: type[FalInput] = FalInput) -> InvokeRequest:
         """Return the checked request, as Airflow can carry it.
 
-        Characters that it cannot carry, U+0000 and half a surrogate pair, are removed, with a WARNING.
+        Characters that it cannot carry, U+0000 and half a surrogate pair, are removed, with a WARNING; there is one
+        too, once in a process, for what is probably misspelt.
 
         :param family: the checks of ``input`` for a model that is not documented.
         :raises FalInvokeInputError: if a field is missing, of a wrong type or out of its bounds; it names them all.
@@ -85,15 +88,18 @@ class InvokeRequest(BaseModel):
             request = cls(**given)
         except ValidationError as error:
             raise _wrong(problems_of(error)) from None
+        slips = likely_slips(request.model_id, tuple(request.input))
         checks = input_type(request.model_id, family)
         try:
             checked = checks.model_validate(request.input).model_dump(exclude_unset=True)
         except ValidationError as error:
-            raise _wrong(problems_of(error, prefix="input.")) from None
+            raise _wrong("; ".join([problems_of(error, prefix="input."), *slips])) from None
         try:
             plain = to_jsonable_python(checked)
         except (PydanticSerializationError, ValueError) as error:
             raise _wrong(f"input is not JSON: {error}") from None
+        for slip in slips:
+            _warn_once(slip)
         # Once more, because what is JSON only now may hide anything, and "9e99" is a number only now.
         return request.model_copy(update=_sendable({"input": plain}))
 
@@ -242,6 +248,12 @@ def problems_of(error: ValidationError, prefix: str = "", *, but: Container[str]
         for item in error.errors(include_url=False)
         if not (item["loc"] and item["loc"][0] in but)
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _warn_once(message: str) -> None:
+    # A batch has thousands of items with the same slip.
+    log.warning("This may be a slip of the pen: %s", printable(message, 400))
 
 
 def _wrong(problems: str) -> FalInvokeInputError:

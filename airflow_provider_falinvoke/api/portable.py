@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 #: The least and the largest number; msgpack's integers end there.
@@ -26,6 +26,8 @@ TOO_DEEP = "(nested too deeply)"
 _MOST_NAMES, _LONGEST_NAME = 8, 40
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+#: What holds no other values; asked for first, because a reply may have a million.
+_PLAIN = (str, int, float, type(None))
 T = TypeVar("T")
 #: Where a list or dict stands: where the one around it does, and the place in that.
 _Path = tuple[Any, ...]
@@ -76,8 +78,6 @@ def sendable(value: Any) -> tuple[Any, list[str]]:
     def leaf(item: Any, path: _Path, place: Any) -> Any:
         if isinstance(item, str):
             return text(item, path, place)
-        if isinstance(item, (set, frozenset)):  # in an order that the next process has too
-            return sorted(item, key=repr)
         if isinstance(item, (int, float)) and not LEAST <= item <= MOST:
             raise NotPortableError(
                 f"{'.'.join(_names(path, place))}: a number must lie between {LEAST} and {MOST}, or Airflow cannot "
@@ -101,16 +101,32 @@ def _rebuilt(value: Any, *, key: _Rule, leaf: _Rule, deep: _Rule, deepest: int =
     while waiting:
         node, depth, path = waiting.pop()
         for place, item in node.items() if isinstance(node, dict) else enumerate(node):
-            if not isinstance(item, (dict, list, tuple)):
+            copy: Any = item if isinstance(item, _PLAIN) else _container(item)
+            if copy is None or isinstance(copy, _PLAIN):
                 node[place] = leaf(item, path, place)
             elif depth == deepest:
-                node[place] = deep(item, path, place)
+                node[place] = deep(copy, path, place)
             else:
                 here = (path, place)
-                copy = {key(k, *here): v for k, v in item.items()} if isinstance(item, dict) else list(item)
+                if isinstance(copy, dict):
+                    copy = {key(k, *here): v for k, v in copy.items()}
                 node[place] = copy
                 waiting.append((copy, depth + 1, here))
     return top[0]
+
+
+def _container(item: Any) -> dict[Any, Any] | list[Any] | None:
+    """Return what holds other values as a dict or a list of its own, whatever its type; None for anything else.
+
+    A list of Airflow's is a LazyXComSequence where the tasks of a mapped one returned its items.
+    """
+    if isinstance(item, (dict, list, tuple)):
+        return item if isinstance(item, dict) else list(item)
+    if isinstance(item, Mapping):
+        return dict(item)
+    if isinstance(item, Set):  # in an order that the next process has too
+        return sorted(item, key=repr)
+    return list(item) if isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray, memoryview)) else None
 
 
 def _plain(item: Any, _: _Path, __: Any) -> Any:

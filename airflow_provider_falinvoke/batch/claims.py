@@ -157,11 +157,25 @@ class Claims:
         )
 
     def _held(self) -> list[Claim]:
-        read = (Claim.read(name.removesuffix(".json")) for name in self._folder.names(_FOLDER))
-        return [claim for claim in read if claim is not None]
+        return _held_in(self._folder)
 
     def _write(self) -> None:
         self._folder.write(_name_of(self.claim), self.head.model_dump_json().encode(), JSON)
+
+
+def run_in(folder: Folder) -> str | None:
+    """Return the run whose batch's journal lies in a folder; None where there is none.
+
+    :raises Exception: the storage fails, or the head is damaged.
+    """
+    held = _held_in(folder)
+    data = folder.read(_name_of(max(held)) if held else _OLD_HEAD)
+    return None if data is None else str(Head.model_validate_json(data).batch["run_id"])
+
+
+def _held_in(folder: Folder) -> list[Claim]:
+    read = (Claim.read(name.removesuffix(".json")) for name in folder.names(_FOLDER))
+    return [claim for claim in read if claim is not None]
 
 
 def _name_of(claim: Claim) -> str:

@@ -16,6 +16,7 @@ from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
 from airflow_provider_falinvoke.batch.claims import JournalError
 from airflow_provider_falinvoke.batch.cost import cost_of_all
+from airflow_provider_falinvoke.batch.home import JOURNAL, home_of
 from airflow_provider_falinvoke.batch.items import Checked, Inputs
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase, take_up
@@ -29,18 +30,14 @@ from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import (
     FalInvokeBatchError,
     FalInvokeError,
-    FalInvokeInputError,
     FalInvokeRateLimitError,
     FalInvokeTimeoutError,
 )
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from airflow_provider_falinvoke.media import Saving
-from airflow_provider_falinvoke.media.naming import region_of, sanitised
+from airflow_provider_falinvoke.media.naming import region_of
 
 log = logging.getLogger(__name__)
-
-#: The folder of the journal, in the batch's.
-JOURNAL = "_batch"
 
 
 @dataclass(frozen=True)
@@ -60,18 +57,6 @@ class Settings:
     def schedule(self) -> PollSchedule:
         """When to look at a job again, by its age."""
         return PollSchedule.of(self.poll_interval, self.max_poll_interval)
-
-
-def folder_of(saving: Saving) -> str:
-    """Return the folder of a task instance's batch.
-
-    :raises FalInvokeInputError: no folder is named.
-    """
-    if saving.output_path is None:
-        raise FalInvokeInputError("output_path must name a folder, and is empty; nothing was sent.")
-    place = saving.place
-    parts = [sanitised(part) for part in (place.dag_id, place.run_id, place.task_id, place.map_index) if part]
-    return "/".join([saving.output_path.rstrip("/"), *parts])
 
 
 class Batch:
@@ -112,8 +97,9 @@ class Batch:
 
         :raises FalInvokeInputError: no folder is named.
         :raises FalInvokeMediaError: there is no such storage.
+        :raises FalInvokeError: it cannot be read.
         """
-        home = folder_of(saving)
+        home = home_of(saving)
         names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         if region := region_of(ti):
             names["region"] = region

@@ -67,7 +67,8 @@ class Inputs:
         if isinstance(source, str) and source.strip():
             self._path = source
         elif isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
-            self._items = source
+            # Airflow's LazyXComSequence would fetch its items at each of several readings.
+            self._items = source if isinstance(source, (list, tuple)) else list(source)
         else:
             raise FalInvokeInputError(
                 f"inputs must be a list, or the path of a JSONL file, not {str(source)[:80]!r}; nothing was sent."
@@ -119,7 +120,7 @@ class Inputs:
     def _read(self) -> Iterator[tuple[str, Any]]:
         """Yield where each item stands, for an error, and the item: of a file, its line."""
         if self._path is None:
-            yield from ((f"item {index}", item) for index, item in enumerate(self._items))
+            yield from ((f"item {index}", _given(item)) for index, item in enumerate(self._items))
             return
         from airflow.sdk import ObjectStoragePath
 
@@ -134,6 +135,11 @@ class Inputs:
                         yield f"line {number}", line
         except Exception as error:  # each storage has errors of its own
             raise FalInvokeError(f"inputs: {self._path} cannot be read ({error}); nothing was sent.") from error
+
+
+def _given(item: Any) -> Any:
+    # A prompt "1984" is a number where templates are rendered to native objects.
+    return str(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item
 
 
 def _line(line: bytes) -> Any:

@@ -96,8 +96,7 @@ def command(function: Callable[[Namespace], None]) -> Callable[[Namespace], None
             folder = getattr(args, "save_to", None) or getattr(args, "to", None)
             _end(code_of(error), f"{error}\n{advice_of(error, args.conn_id, folder)}".rstrip())
         except AirflowException as error:  # the connection is not defined
-            add = shlex.join(["airflow", "connections", "add", args.conn_id, "--conn-type", "falinvoke"])
-            _end(FAILED, f"{error}. Add it: {add} --conn-password KEY; or name another one with --conn-id.")
+            _end(FAILED, f"{error} Or name another one with --conn-id.")
 
     quietly = suppress_logs_and_warning(function)
     return run

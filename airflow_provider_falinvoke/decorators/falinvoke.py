@@ -34,6 +34,8 @@ class _FalInvokeDecoratedOperator(DecoratedOperator, FalInvokeOperator):
         **DecoratedOperator.template_fields_renderers,
         **FalInvokeOperator.template_fields_renderers,
     }
+    #: As in any TaskFlow function, an argument is what was passed, and no file that has its name.
+    template_ext: Sequence[str] = ()
     custom_operator_name = "@task.fal_invoke"
     overwrite_rtif_after_execution = True
 

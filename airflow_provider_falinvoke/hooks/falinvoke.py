@@ -6,12 +6,14 @@ import json
 import math
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from airflow_provider_falinvoke import metrics
-from airflow_provider_falinvoke._compat import AirflowException
+from airflow_provider_falinvoke._compat import AirflowException, AirflowNotFoundException, looks_up_awaiting
 from airflow_provider_falinvoke.api import protocol
 from airflow_provider_falinvoke.api.account import Account, account_of
 from airflow_provider_falinvoke.api.clients import Client, check_proxy, polling_client, ssl_context
@@ -63,8 +65,8 @@ class FalInvokeHook(BaseHook):
         self._client: Client | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open client out of a copy."""
-        return {**self.__dict__, "_client": None}
+        """Leave the open client and the key out of a copy, which looks up the connection for itself."""
+        return {**self.__dict__, "_client": None, "_endpoint": None}
 
     def submit(self, model_id: str, input: dict[str, Any], tags: Any = None) -> Invocation:
         """Submit a job: ``POST /v1/async-invoke``. **Each call that returns is one paid job.**
@@ -275,7 +277,9 @@ class FalInvokeHook(BaseHook):
         :raises FalInvokeConfigError: a field is missing or cannot be right.
         """
         if self._endpoint is None:
-            self._endpoint = self._endpoint_of(self.get_connection(self.fal_conn_id))
+            with _saying_how_to_add(self.fal_conn_id):
+                connection = self.get_connection(self.fal_conn_id)
+            self._endpoint = self._endpoint_of(connection)
             self._account.adopt(self._endpoint)
         return self._endpoint
 
@@ -349,7 +353,12 @@ class FalInvokeHook(BaseHook):
         return account_of(self.fal_conn_id)
 
     async def _look_up(self) -> Endpoint:
-        endpoint = self._endpoint_of(await self.aget_connection(self.fal_conn_id))
+        with _saying_how_to_add(self.fal_conn_id):
+            if looks_up_awaiting():
+                connection = await self.aget_connection(self.fal_conn_id)
+            else:
+                connection = await in_thread(self.get_connection, self.fal_conn_id)
+        endpoint = self._endpoint_of(connection)
         await in_thread(self._prepare_polling, endpoint)
         self._account.adopt(endpoint)
         return endpoint
@@ -410,6 +419,22 @@ class _Observer:
         metrics.requested(self._hook.fal_conn_id, step, outcome)
         if self._record is not None and step.method == "POST" and not may_be_accepted(outcome):
             self._record.withdraw()
+
+
+@contextmanager
+def _saying_how_to_add(conn_id: str) -> Iterator[None]:
+    """Have Airflow's error for a connection that is not there say what to do.
+
+    It stays Airflow's error, after which a task is tried again: Airflow says the same where it cannot look.
+    """
+    try:
+        yield
+    except AirflowNotFoundException as error:
+        fields = {conn_id: {"conn_type": CONN_TYPE, "password": "YOUR MODEL ACCESS KEY"}}
+        raise AirflowNotFoundException(
+            f"{error}. Add it in Airflow's UI (Admin, Connections; its type is {HOOK_NAME!r}), or with `airflow "
+            f"connections import FILE`, where the JSON file holds {json.dumps(fields)}."
+        ) from error
 
 
 def _takes_the_key(endpoint: Endpoint, models: list[str]) -> tuple[bool, str]:

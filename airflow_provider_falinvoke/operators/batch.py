@@ -12,7 +12,7 @@ from airflow_provider_falinvoke.assets import announce
 from airflow_provider_falinvoke.batch.engine import Batch
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.plan import FailurePolicy
-from airflow_provider_falinvoke.completion import flag_policy_of, saving_of
+from airflow_provider_falinvoke.completion import TEMPLATE_FILES, flag_policy_of, path_text, saving_of
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
 from airflow_provider_falinvoke.exceptions import FalInvokeError
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
@@ -22,7 +22,9 @@ from airflow_provider_falinvoke.operators.waves import IN_FLIGHT, RunsBatch
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, XComArg
+    from pathlib import PurePath
+
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
 
 
 class FalInvokeBatchOperator(RunsBatch):
@@ -90,6 +92,7 @@ class FalInvokeBatchOperator(RunsBatch):
         "max_cost",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "input": "json", "tags": "json"}
+    template_ext: Sequence[str] = TEMPLATE_FILES
     ui_color = "#e8e2fb"
     operator_extra_links = (MediaLink(),)
 
@@ -97,8 +100,8 @@ class FalInvokeBatchOperator(RunsBatch):
         self,
         *,
         model_id: str | XComArg,
-        inputs: Sequence[Any] | str | XComArg,
-        output_path: str,
+        inputs: Sequence[Any] | str | PurePath | ObjectStoragePath | XComArg,
+        output_path: str | PurePath | ObjectStoragePath,
         file_name: str = DEFAULT_FILE_NAME,
         max_file_size: int | str = Saving.max_file_size,
         download_timeout: float | timedelta | str = Saving.download_timeout,
@@ -122,8 +125,9 @@ class FalInvokeBatchOperator(RunsBatch):
     ) -> None:
         super().__init__(**kwargs)
         self.model_id = model_id
-        self.inputs = inputs
-        self.output_path: str | None = output_path
+        self.inputs = path_text(inputs)
+        self.output_path: str | None = path_text(output_path)
+        self.wants_files = True
         self.file_name = file_name
         #: There is one for all of them.
         self.manifest = False

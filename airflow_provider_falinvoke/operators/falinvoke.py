@@ -28,10 +28,12 @@ from airflow_provider_falinvoke.budget import check_cost, estimated_cost
 from airflow_provider_falinvoke.completion import (
     BACKSTOP,
     SHORTEST_POLL,
+    TEMPLATE_FILES,
     bring_home,
     failing_for_good,
     flag_policy_of,
     last_look,
+    path_text,
     poll_interval_of,
     saving_of,
     seconds_of,
@@ -54,7 +56,9 @@ from airflow_provider_falinvoke.reuse import Kept
 from airflow_provider_falinvoke.side_effects import not_stopping_the_task
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, XComArg
+    from pathlib import PurePath
+
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
 
 
 class FalInvokeOperator(ReportsLineage, SafeLabel):
@@ -127,6 +131,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         "max_cost",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"input": "json", "tags": "json"}
+    template_ext: Sequence[str] = TEMPLATE_FILES
     ui_color = "#e8e2fb"
     operator_extra_links = (MediaLink(),)
 
@@ -137,7 +142,7 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         input: dict[str, Any] | str | XComArg,
         tags: dict[str, str] | list[dict[str, str]] | XComArg | None = None,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
-        output_path: str | None = None,
+        output_path: str | PurePath | ObjectStoragePath | None = None,
         file_name: str = DEFAULT_FILE_NAME,
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
@@ -164,7 +169,8 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         self.input = input
         self.tags = tags
         self.fal_conn_id = fal_conn_id
-        self.output_path = output_path
+        self.output_path: str | None = path_text(output_path)
+        self.wants_files = output_path is not None
         self.file_name = file_name
         self.manifest = manifest
         self.max_file_size = max_file_size
@@ -184,6 +190,12 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         self.on_ambiguous_submit = on_ambiguous_submit
         self.prices = prices
         self.max_cost = max_cost
+        if self.multiple_outputs and not wait_for_completion:
+            raise FalInvokeInputError(
+                f"Task {self.task_id!r} is wrong: multiple_outputs pushes the entries of a dict, and "
+                "wait_for_completion=False returns the request_id alone, at which Airflow would fail the task once the "
+                "job is paid. Leave one of them out."
+            )
         self._running: str | None = None
         self._ledger: Ledger | None = None
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_falinvoke.api.inputs import SpeechInput, input_type, prompt_of
 from airflow_provider_falinvoke.api.portable import for_airflow
 from airflow_provider_falinvoke.assets import announce
-from airflow_provider_falinvoke.batch.engine import JOURNAL, Batch, folder_of
+from airflow_provider_falinvoke.batch.engine import Batch
+from airflow_provider_falinvoke.batch.home import JOURNAL, home_of
 from airflow_provider_falinvoke.batch.items import Inputs
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.completion import amount_of, saving_of
@@ -138,7 +139,7 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         self.check(request.input)
         saving = saving_of(self, context)
         limit = int(amount_of("max_characters", self.max_characters))
-        parts = split_once(request.input["text"], limit, Folder(f"{folder_of(saving)}/{JOURNAL}"))
+        parts = split_once(request.input["text"], limit, Folder(f"{home_of(saving)}/{JOURNAL}"))
         if not parts:
             raise FalInvokeInputError("text: it holds nothing but blanks; nothing was sent.")
         inputs = Inputs(

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from airflow_provider_falinvoke.api.inputs import FalInput, input_type
 from airflow_provider_falinvoke.api.models import InvokeRequest, object_of, problems_of
+from airflow_provider_falinvoke.completion import TEMPLATE_FILES
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 
@@ -143,9 +144,9 @@ class TypedInputOperator(FalInvokeOperator):
 
 
 def is_literal(value: Any) -> bool:
-    """Whether a parameter is known when the DAG is parsed: no template, and nothing from another task."""
+    """Whether a parameter is known when the DAG is parsed: no template, nor a file of one, nor from another task."""
     if isinstance(value, str):
-        return not any(mark in value for mark in ("{{", "{%", "{#"))
+        return not value.endswith(TEMPLATE_FILES) and not any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, Mapping):
         return all(is_literal(item) for item in value.values())
     if isinstance(value, (list, tuple)):

@@ -30,6 +30,7 @@ from airflow_provider_falinvoke.completion import (
     failing_for_good,
     flag_policy_of,
     last_look,
+    path_text,
     poll_interval_of,
     saving_of,
     seconds_of,
@@ -48,7 +49,9 @@ from airflow_provider_falinvoke.media import DEFAULT_FILE_NAME, FlagPolicy, Savi
 from airflow_provider_falinvoke.triggers.falinvoke import FalInvokeTrigger, read_event, safe_first_look_at, story_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, XComArg
+    from pathlib import PurePath
+
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
 
 
 class _LooksOnceMore(SafeLabel):
@@ -110,7 +113,7 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         *,
         request_id: str | XComArg,
         fal_conn_id: str = FalInvokeHook.default_conn_name,
-        output_path: str | None = None,
+        output_path: str | PurePath | ObjectStoragePath | None = None,
         file_name: str = DEFAULT_FILE_NAME,
         manifest: bool = False,
         max_file_size: int | str = Saving.max_file_size,
@@ -132,7 +135,8 @@ class FalInvokeSensor(ReportsLineage, BaseSensorOperator, _LooksOnceMore):
         # An XComArg until the fields are rendered.
         self.request_id = cast("str", request_id)
         self.fal_conn_id = fal_conn_id
-        self.output_path = output_path
+        self.output_path: str | None = path_text(output_path)
+        self.wants_files = output_path is not None
         self.file_name = file_name
         self.manifest = manifest
         self.max_file_size = max_file_size

@@ -29,6 +29,29 @@ def refusal(field: str, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize(
+    ("field", "pasted"),
+    [
+        ("host", f"https://user:{KEY}@inference.do-ai.run"),
+        ("host", f"user:{KEY}@inference.do-ai.run"),
+        ("host", f"https://inference.do-ai.run?key={KEY}"),
+        ("host", f"https://inference.do-ai.run/v1?key={KEY}"),
+        ("host", f"https://inference.do-ai.run:999999/?key={KEY}"),
+        ("host", f"http://inference.do-ai.run#{KEY}"),
+        ("host", f"ftp://[::1?{KEY}"),
+        ("schema", f"https://user:{KEY}@inference.do-ai.run"),
+        ("schema", f"https://inference.do-ai.run?key={KEY}"),
+    ],
+)
+def test_a_key_in_a_url_that_was_pasted_is_not_repeated(field: str, pasted: str) -> None:
+    refusal(field, **{field: pasted})
+
+
+@pytest.mark.parametrize("key", ["***", "*", "********", "Bearer ***"])
+def test_a_mask_that_was_saved_for_the_key_is_told_as_that(key: str) -> None:
+    assert "mask that Airflow shows" in refusal("password", key=key)
+
+
+@pytest.mark.parametrize(
     ("fields", "base_url"),
     [
         ({}, f"https://{DEFAULT_HOST}"),

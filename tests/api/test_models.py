@@ -3,15 +3,19 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import deque
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke.api.models import InvokeRequest, Tag
+from airflow_provider_falinvoke.api.inputs import DOCUMENTED_MODELS
+from airflow_provider_falinvoke.api.models import InvokeRequest, Tag, _warn_once
 from airflow_provider_falinvoke.durable import fingerprint
 from airflow_provider_falinvoke.exceptions import FalInvokeInputError
 
@@ -152,6 +156,78 @@ def test_plain_values_of_python_become_their_json() -> None:
         "pair": [1, 2],
         "price": "1.50",
     }
+
+
+class Lazy(Sequence[str]):
+    """As Airflow's LazyXComSequence: the items of a mapped task, fetched one by one."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return ["https://a.example/1.png", "https://a.example/2.png"][index]
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize("given", [Lazy(), deque(Lazy()), tuple(Lazy()), dict.fromkeys(Lazy()).keys()])
+def test_any_sequence_is_a_list_and_any_mapping_a_dict(given: object) -> None:
+    fields = MappingProxyType({"image_urls": given, "deep": MappingProxyType({"list": given})})
+    sent = InvokeRequest.build("fal-ai/other", fields).input
+    assert sent == {"image_urls": [*Lazy()], "deep": {"list": [*Lazy()]}}
+
+
+@pytest.mark.parametrize(("given", "sent"), [(1984, "1984"), (19.5, "19.5"), (True, "True"), ("1984", "1984")])
+@pytest.mark.parametrize("model_id", [*DOCUMENTED_MODELS, "fal-ai/other"])
+def test_what_native_rendering_made_of_a_prompt_is_text_again(model_id: str, given: object, sent: str) -> None:
+    name = "text" if "tts" in model_id else "prompt"
+    assert InvokeRequest.build(model_id, {name: given}).input == {name: sent}
+
+
+@pytest.mark.parametrize(
+    ("model_id", "fields", "meant"),
+    [
+        ("fal-ai/flux/schnell", {"prompt": "x", "num_image": 4}, "num_images"),
+        ("fal-ai/fast-sdxl", {"prompt": "x", "negativ_prompt": "y"}, "negative_prompt"),
+        ("fal-ai/elevenlabs/tts/multilingual-v2", {"text": "x", "voise": "Aria"}, "voice"),
+        ("fal-ai/flux/schnel", {"prompt": "x"}, "fal-ai/flux/schnell"),
+        ("fal-ai/flux/shcnell", {"prompt": "x"}, "fal-ai/flux/schnell"),
+        ("fal-ai/fast-sdx", {"prompt": "x"}, "fal-ai/fast-sdxl"),
+    ],
+)
+def test_a_slip_of_the_pen_is_warned_of_once_with_the_name_that_is_meant(
+    model_id: str, fields: dict[str, Any], meant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    for _ in range(3):
+        InvokeRequest.build(model_id, fields)
+    (said,) = caplog.messages
+    assert f"Is {meant!r} meant?" in said
+
+
+def test_a_field_that_is_missing_because_of_a_slip_is_told_with_it() -> None:
+    said = refusal({"promt": "x"}, model_id=IMAGE)
+    assert "input.prompt: Field required; " in said
+    assert "no documented field 'promt', and may ignore it. Is 'prompt' meant?" in said
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "fal-ai/flux/dev",
+        "fal-ai/flux/krea",
+        "fal-ai/fast-lightning-sdxl",
+        "fal-ai/stable-audio",
+        "fal-ai/stable-audio/text-to-audio",
+        "fal-ai/stable-audio-25/audio-to-audio",
+        "fal-ai/elevenlabs/tts/multilingual-v3",
+        "fal-ai/elevenlabs/tts/turbo-v2.5",
+        *DOCUMENTED_MODELS,
+    ],
+)
+def test_another_model_and_a_further_field_are_no_slips(model_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    _warn_once.cache_clear()
+    further = {"acceleration": "high", "loras": [], "expand_prompt": True, "format": "png", "safety_checker_version": 1}
+    InvokeRequest.build(model_id, {"prompt": "x", "text": "x", **further})
+    assert caplog.messages == []
 
 
 def test_a_set_is_the_same_list_in_every_process() -> None:

@@ -140,7 +140,9 @@ class TestReplies:
 
     @pytest.mark.parametrize("levels", [500, 3_000, 100_000])
     def test_however_deep_it_is_it_never_raises(self, levels: int) -> None:
-        assert leaves(carried(nested("x", levels))) in ([TOO_DEEP], [json.dumps(nested("x", 400))])
+        # Which of them is a matter of the process, whose limit of recursion some library may have raised.
+        left = levels - DEEPEST
+        assert leaves(carried(nested("x", levels))) in ([TOO_DEEP], ["[" * left + '"x"' + "]" * left])
 
     def test_a_long_text_takes_no_time(self) -> None:
         began = time.process_time()

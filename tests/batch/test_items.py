@@ -106,7 +106,11 @@ def test_every_wrong_item_is_found_before_anything_is_paid_and_named_by_its_line
 
 def test_wrong_items_of_a_list_are_named_by_their_index() -> None:
     with pytest.raises(FalInvokeInputError, match="item 1: input: "):
-        list(inputs(["fine", 5]).check())
+        list(inputs(["fine", None]).check())
+
+
+def test_a_number_in_a_list_is_the_prompt_that_native_rendering_took_for_one() -> None:
+    assert [body["input"] for body in bodies(["fine", 1984])] == [{"prompt": "fine"}, {"prompt": "1984"}]
 
 
 def test_an_error_stays_short_however_many_items_are_wrong() -> None:

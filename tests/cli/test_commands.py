@@ -134,7 +134,9 @@ def test_a_connection_that_is_not_defined_is_a_sentence(cli: Run) -> None:
     ended = cli("models", "--conn-id", "not_there")
     assert (ended.code, ended.out) == (1, "")
     assert "not_there" in ended.err
-    assert "airflow connections add not_there --conn-type falinvoke --conn-password" in ended.err
+    assert "airflow connections import FILE" in ended.err
+    assert '{"not_there": {"conn_type": "falinvoke", "password": ' in ended.err
+    assert "--conn-id" in ended.err
 
 
 def test_an_api_out_of_reach_is_a_sentence(cli: Run, connect: Connect) -> None:

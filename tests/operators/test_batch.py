@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -721,6 +722,35 @@ def test_mapped_tasks_and_runs_have_folders_of_their_own(emulator: Emulator, tmp
         folders.add(run.try_()["folder"])
     assert len(folders) == 4
     assert len(emulator.posts()) == 8
+
+
+def test_two_runs_whose_ids_look_the_same_in_a_path_have_a_batch_each(emulator: Emulator, tmp_path: Path) -> None:
+    one = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
+    one.ti.run_id = "a:1"
+    other = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
+    other.ti.run_id = "a_1"
+    folders = [one.try_()["folder"], other.try_()["folder"]]
+    assert folders[0].endswith("/shop/a_1/pictures")
+    assert re.search(r"/shop/a_1-[0-9a-f]{8}/pictures$", folders[1])
+    assert len(emulator.posts()) == 4
+    for again, folder in zip((one, other), folders, strict=True):
+        assert again.retry()["folder"] == folder
+    assert len(emulator.posts()) == 4, "each found its own journal"
+
+
+def test_a_batch_stays_where_it_began_though_the_other_runs_folder_is_removed(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    one, other = (Runner(tmp_path, inputs=prompts(2), model_id=SLOW) for _ in range(2))
+    one.ti.run_id, other.ti.run_id = "a:1", "a_1"
+    for run in (one, other):
+        with pytest.raises(TaskDeferred):
+            call(run.operator(), "execute", run.ti)
+    shutil.rmtree(tmp_path / "shop" / "a_1")
+    other.ti.try_number += 1
+    with pytest.raises(TaskDeferred):
+        call(other.operator(), "execute", other.ti)
+    assert len(emulator.posts()) == 4
 
 
 def test_the_iterations_of_a_loop_have_folders_of_their_own(emulator: Emulator, tmp_path: Path) -> None:
