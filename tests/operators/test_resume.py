@@ -254,10 +254,9 @@ class ClearedMeanwhile(Memory):
 
 
 def test_a_task_that_is_cleared_while_its_submit_pauses_sends_nothing_more(
-    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, context: Context
 ) -> None:
     """Each send has an intent of its own, and so the store stops the next one."""
-    monkeypatch.setattr(durable, "PAUSES", (0.0, 0.0, 0.0))
     context["task_state_store"] = ClearedMeanwhile(emulator)
     emulator.add_fault(Fault("answer", on="post", status=429, seconds=0.1))
     with pytest.raises(exceptions.FalInvokeError, match="not submitted and nothing is paid"):
