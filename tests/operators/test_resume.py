@@ -254,7 +254,7 @@ class ClearedMeanwhile(Memory):
 
 
 def test_a_task_that_is_cleared_while_its_submit_pauses_sends_nothing_more(
-    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, context: Context
 ) -> None:
     """Each send has an intent of its own, and so the store stops the next one."""
     context["task_state_store"] = ClearedMeanwhile(emulator)
