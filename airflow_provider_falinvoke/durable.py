@@ -88,7 +88,8 @@ class Action(Enum):
 
 def fingerprint(request: InvokeRequest, conn_id: str) -> str:
     """Return what identifies a request: model, input, tags, and the connection, because another account pays there."""
-    tags = [[tag.key, tag.value] for tag in request.tags or ()]
+    # Further keys stand only where there are some, so that records of before are found.
+    tags = [[tag.key, tag.value, *([tag.model_extra] if tag.model_extra else [])] for tag in request.tags or ()]
     text = json.dumps([request.model_id, request.input, tags, conn_id], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -97,6 +97,16 @@ CONFIG: dict[str, Any] = {
                 "example": "3",
                 "default": "0",
             },
+            "media_roots": {
+                "description": "What the tab Media may read: places as output_path has them, separated by commas, "
+                "each with all that\nlies below it. Without it the tab reads whatever a result names and the "
+                "api-server can reach, with any of Airflow's\nconnections; so whoever may edit an XCom of one DAG can "
+                "have it show the media and manifests of others.\n",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "s3://aws_default@media, file:///shared/media",
+                "default": "",
+            },
         },
     },
 }

@@ -42,9 +42,9 @@ class InvocationStatus(str, Enum):
 
 
 class Tag(BaseModel):
-    """One ``{key, value}`` pair of a request's ``tags``."""
+    """One ``{key, value}`` pair of a request's ``tags``; the API lets it hold further keys."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="allow", coerce_numbers_to_str=True)
 
     key: str
     value: str
@@ -136,7 +136,7 @@ class InvokeRequest(BaseModel):
         """Return the request's JSON."""
         data: dict[str, Any] = {"model_id": self.model_id, "input": self.input}
         if self.tags is not None:
-            data["tags"] = [{"key": tag.key, "value": tag.value} for tag in self.tags]
+            data["tags"] = [tag.model_dump() for tag in self.tags]
         return json.dumps(data, allow_nan=False).encode()
 
 

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             media_port=options.media_port,
             time_scale=options.time_scale,
             durations=dict(options.duration),
+            queue_time=options.queue_time,
             jitter=options.jitter,
             quota_per_minute=options.quota_per_minute or None,
             quota_per_hour=options.quota_per_hour or None,
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(f"API:   {emulator.url}")
     _say(f"media: {emulator.media_url}")
     _say(f"AIRFLOW_CONN_FALINVOKE_DEFAULT='{with_quotes}'")
+    if emulator.certificate:
+        _say(f"certificate: {emulator.certificate}")
     try:
         stopping.wait()
     finally:
@@ -57,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tls(options: argparse.Namespace) -> tuple[str, str] | None:
+def _tls(options: argparse.Namespace) -> bool | tuple[str, str]:
     given = (options.tls_cert, options.tls_key)
     if any(given) and not all(given):
         raise ValueError("--tls-cert and --tls-key go together")
-    return given if all(given) else None
+    return given if all(given) else options.tls
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL=SECONDS",
         help="how long the jobs of a model take; may be repeated",
     )
+    add("--queue-time", type=float, metavar="SECONDS", help="how long each job waits before it runs (default: drawn)")
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="by which share durations differ, 0 to 1")
     add("--quota-per-minute", type=int, default=250, metavar="N", help="requests a minute, 0 for no limit (250)")
     add("--quota-per-hour", type=int, default=5000, metavar="N", help="requests an hour, 0 for no limit (5000)")
@@ -98,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--accept-status", type=int, choices=(200, 202), default=202, help="status of an accepted POST (202)")
     add("--media-ttl", type=float, metavar="SECONDS", help="when files expire after their job's end (default: never)")
     add("--fault", type=_fault, action="append", default=[], metavar="JSON", help="a fault to set; may be repeated")
-    add("--tls-cert", metavar="PEM", help="speak HTTPS with this certificate, and the key of --tls-key")
+    add("--tls", action="store_true", help="speak HTTPS, with a certificate that is made for it")
+    add("--tls-cert", metavar="PEM", help="speak HTTPS with this certificate of yours, and the key of --tls-key")
     add("--tls-key", metavar="PEM", help="the key of --tls-cert")
     add("--quiet", action="store_true", help="print no line for each request")
     return parser
@@ -133,7 +138,9 @@ def _log(record: RecordedRequest) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    # A terminal or a pipe of another encoding shows the escapes of what it has no characters for.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -9,32 +9,42 @@ from uuid import uuid4
 
 from airflow_provider_falinvoke.emulator import catalog, mishaps, outputs, validation
 from airflow_provider_falinvoke.emulator.faults import DELIVERING, INTERCEPTING, OF_JOB, SHAPING, Subject
-from airflow_provider_falinvoke.emulator.jobs import Job, jittered
+from airflow_provider_falinvoke.emulator.jobs import Job, drawn_queue_time, jittered
 from airflow_provider_falinvoke.emulator.records import RecordedRequest, Route
 from airflow_provider_falinvoke.emulator.replies import Reply, Request, error_reply, json_reply, unauthorized
 from airflow_provider_falinvoke.emulator.state import State, struck
 
+#: When the vendor's models were made, in epoch seconds.
+_MODELS_CREATED = 1_750_000_000
+
 
 class Target(NamedTuple):
-    """What a request asks for: the route, and the request_id that its path names."""
+    """What a request asks for: the route, and the request_id that its path names.
+
+    :param allowed: the method of the path, where the request has another one.
+    """
 
     route: Route
     request_id: str | None = None
+    allowed: str | None = None
 
 
 def target_of(method: str, path: str) -> Target:
     """Return what a method and a path, still percent-encoded, ask for."""
     # Split before decoding: a request_id with an encoded slash is one segment, and no other route.
-    match method, [unquote(part) for part in path.split("/")]:
-        case "POST", ["", "v1", "async-invoke"]:
-            return Target("post")
-        case "GET", ["", "v1", "async-invoke", request_id]:
-            return Target("get", request_id)
-        case "GET", ["", "v1", "async-invoke", request_id, "status"]:
-            return Target("status", request_id)
-        case "GET", ["", "v1", "models"]:
-            return Target("models")
-    return Target("other")
+    match [unquote(part) for part in path.split("/")]:
+        case ["", "v1", "async-invoke"]:
+            target = Target("post")
+        case ["", "v1", "async-invoke", request_id]:
+            target = Target("get", request_id)
+        case ["", "v1", "async-invoke", request_id, "status"]:
+            target = Target("status", request_id)
+        case ["", "v1", "models"]:
+            target = Target("models")
+        case _:
+            return Target("other")
+    allowed = "POST" if target.route == "post" else "GET"
+    return target if method == allowed else Target("other", allowed=allowed)
 
 
 class Api:
@@ -112,8 +122,12 @@ class Api:
         if target.route == "post":
             return self._post(request, subject, now)
         if target.route == "models":
-            listed = [{"id": name, "object": "model", "owned_by": "digitalocean"} for name in catalog.LISTED_MODELS]
+            same = {"object": "model", "created": _MODELS_CREATED, "owned_by": "digitalocean"}
+            listed = [{"id": name, **same} for name in catalog.LISTED_MODELS]
             return json_reply(200, {"object": "list", "data": listed}), subject
+        if target.allowed:
+            refused = error_reply(405, "method_not_allowed", f"Only {target.allowed} is allowed.")
+            return replace(refused, headers={**refused.headers, "allow": target.allowed}), subject
         if target.route == "other":
             return error_reply(404, "not_found", "The resource you requested could not be found."), subject
         job = self._state.jobs.get(target.request_id or "")
@@ -142,10 +156,16 @@ class Api:
         request_id = str(uuid4())
         duration = validation.tagged_duration(tags)
         if duration is None:
-            usual = self._state.durations.get(model_id, catalog.DEFAULT_DURATIONS[family])
+            configured = catalog.known_as(model_id, self._state.durations)
+            usual = self._state.durations[configured] if configured else catalog.DEFAULT_DURATIONS[family]
             duration = jittered(usual, self._state.jitter, request_id)
+        queued = self._state.queue_time
+        if queued is None:
+            queued = drawn_queue_time(duration, request_id)
+        else:
+            duration += queued
         number = len(self._state.jobs) + 1
-        job = Job(request_id, model_id, family, document["input"], tags, number, now, duration)
+        job = Job(request_id, model_id, family, document["input"], tags, number, now, duration, queued)
         for entry in self._state.faults.matching(OF_JOB, "post", subject):
             if entry.take():
                 job = struck(job, entry.fault)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_falinvoke.emulator.api import Api
+from airflow_provider_falinvoke.emulator.contract import PATH, contract
 from airflow_provider_falinvoke.emulator.faults import fault_of
 from airflow_provider_falinvoke.emulator.records import report
 from airflow_provider_falinvoke.emulator.replies import Reply, Request, error_reply, json_reply
@@ -19,7 +20,9 @@ class Controlled(Api):
     """The API with its control interface beside it, on the same origin."""
 
     def answer(self, request: Request) -> Reply:
-        """Answer a control request; leave any other to the API."""
+        """Answer a control request, and one for the contract; leave any other to the API."""
+        if (request.method, request.path) == ("GET", PATH):
+            return json_reply(200, contract(self._state.durations, self._state.statuses))
         if request.path.startswith(PREFIX):
             return control(self._state, request)
         return super().answer(request)

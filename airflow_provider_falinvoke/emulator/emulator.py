@@ -1,15 +1,22 @@
 """The emulator as tests and programs use it: a context manager around the state and the server."""
 
 import json
+import math
+import shutil
 import ssl
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_falinvoke.emulator.asgi import app_of
+from airflow_provider_falinvoke.emulator.certificate import make_certificate
 from airflow_provider_falinvoke.emulator.clock import Clock, Timeline
 from airflow_provider_falinvoke.emulator.control import Controlled
 from airflow_provider_falinvoke.emulator.faults import Fault
+from airflow_provider_falinvoke.emulator.guard import Guarded
 from airflow_provider_falinvoke.emulator.media import Media
 from airflow_provider_falinvoke.emulator.records import RecordedRequest
 from airflow_provider_falinvoke.emulator.server import ServerThread, bind, tls_context
@@ -31,7 +38,10 @@ class Emulator:
     :param api_key: the only key that it takes.
     :param clock: returns the time in epoch seconds, for example a :class:`ManualClock`; the wall clock when left out.
     :param time_scale: seconds of the emulator in one second of the clock.
-    :param durations: seconds from POST to end for each model_id; a model named here is known whatever its name.
+    :param durations: seconds from POST to end for each model_id; a model named here is known whatever its name, and so
+        is each one below it, up to a slash.
+    :param queue_time: seconds that a job is ``QUEUED`` before its duration begins; when left out, a share of its
+        duration from 5 to 60 %, which its request_id decides.
     :param jitter: by which share, 0 to 1, a job's duration may differ from its model's; its request_id decides.
     :param quota_per_minute: requests that the key may send in a minute of the emulator, None for no limit.
     :param quota_per_hour: the same for an hour.
@@ -40,7 +50,8 @@ class Emulator:
     :param accept_status: the HTTP status of an accepted POST, 200 or 202.
     :param media_ttl: seconds of the emulator after a job's end at which its files expire, None for never.
     :param log: called with each request after it was decided, on the server's thread.
-    :param tls: paths of a certificate and its private key (PEM); both origins then speak HTTPS.
+    :param tls: True for HTTPS on both origins, with a certificate made for this machine; or the paths of a certificate
+        and its private key (PEM).
     :raises ValueError: if a setting is out of its range.
     :raises OSError: if the certificate or its key cannot be read.
     """
@@ -55,6 +66,7 @@ class Emulator:
         clock: Clock | None = None,
         time_scale: float = 1.0,
         durations: Mapping[str, float] | None = None,
+        queue_time: float | None = None,
         jitter: float = 0.0,
         quota_per_minute: int | None = 250,
         quota_per_hour: int | None = 5000,
@@ -63,11 +75,12 @@ class Emulator:
         accept_status: int = 202,
         media_ttl: float | None = None,
         log: Callable[[RecordedRequest], None] | None = None,
-        tls: tuple[str, str] | None = None,
+        tls: bool | tuple[str, str] = False,
     ) -> None:
         for wrong, why in (
             (not api_key, "api_key must not be empty"),
             (any(seconds < 0 for seconds in (durations or {}).values()), "durations must be at least 0 seconds"),
+            (queue_time is not None and not 0 <= queue_time < math.inf, "queue_time must be at least 0 seconds"),
             (not 0 <= jitter <= 1, "jitter must be from 0 to 1"),
             (accept_status not in (200, 202), "accept_status must be 200 or 202"),
             (not set(statuses or ()) <= set(_STATUSES), f"statuses may name {', '.join(_STATUSES)}"),
@@ -75,6 +88,10 @@ class Emulator:
             if wrong:
                 raise ValueError(why)
         self._host, self._ports = host, (port, media_port)
+        if tls is True:
+            folder = tempfile.mkdtemp(prefix="falinvoke-emulator-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            tls = make_certificate(Path(folder))
         self._certificate = tls[0] if tls else None
         self._tls: ssl.SSLContext | None = tls_context(*tls) if tls else None
         self._server: ServerThread | None = None
@@ -82,6 +99,7 @@ class Emulator:
             api_key=api_key,
             timeline=Timeline(clock or time.time, time_scale),
             durations=durations or {},
+            queue_time=queue_time,
             jitter=jitter,
             quota_per_minute=quota_per_minute,
             quota_per_hour=quota_per_hour,
@@ -118,7 +136,7 @@ class Emulator:
         shown_host = f"[{self._host}]" if ":" in self._host else self._host
         self._state.api_url, self._state.media_url = (f"{self._schema}://{shown_host}:{port}" for port in self._ports)
         origins = ((api_socket, Controlled(self._state)), (media_socket, Media(self._state)))
-        self._server = ServerThread([(listener, app_of(origin)) for listener, origin in origins], self._tls)
+        self._server = ServerThread([(listener, app_of(Guarded(origin))) for listener, origin in origins], self._tls)
         self._server.start()
 
     def stop(self) -> None:
@@ -163,6 +181,11 @@ class Emulator:
     def connection_json(self) -> str:
         """The same as JSON."""
         return json.dumps(self.connection)
+
+    @property
+    def certificate(self) -> str | None:
+        """The path of the certificate that clients must trust; None for plain HTTP."""
+        return self._certificate
 
     @property
     def now(self) -> float:

@@ -13,7 +13,8 @@ from airflow_provider_falinvoke.emulator.records import RecordedRequest
 from airflow_provider_falinvoke.emulator.replies import Reply, Request, error_reply
 from airflow_provider_falinvoke.emulator.state import State
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+#: No file has a place of more digits, and Python refuses to read thousands of them.
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
 class Media:

@@ -22,7 +22,7 @@ _ERRORS: Mapping[int, tuple[str, str]] = {
     413: ("payload_too_large", "The request body is too large."),
     422: ("unprocessable_entity", "The request could not be processed."),
     429: ("too_many_requests", "API Rate limit exceeded."),
-    500: ("internal_server_error", "An unexpected server error occurred."),
+    500: ("server_error", "An unexpected server error occurred."),
     502: ("bad_gateway", "The upstream server gave no valid answer."),
     503: ("service_unavailable", "The service is temporarily unavailable."),
     504: ("gateway_timeout", "The upstream server did not answer in time."),

@@ -63,7 +63,7 @@ def files(job: Job) -> list[MediaFile]:
                 pictures.picture, job.model_id, job.prompt, job.seed, index, size=_size(job), file_format=file_format
             ),
         )
-        for index in range(job.input.get("num_images", 1))
+        for index in range(int(job.input.get("num_images") or 1))
     ]
 
 
@@ -123,4 +123,4 @@ def _size(job: Job) -> pictures.Size:
 
 
 def _audio_seconds(job: Job) -> int:
-    return int(job.input.get("seconds_total", DEFAULT_AUDIO_SECONDS))
+    return int(job.input.get("seconds_total") or DEFAULT_AUDIO_SECONDS)

@@ -21,6 +21,7 @@ class State:
     api_key: str
     timeline: Timeline
     durations: Mapping[str, float]
+    queue_time: float | None
     jitter: float
     quota_per_minute: int | None
     quota_per_hour: int | None

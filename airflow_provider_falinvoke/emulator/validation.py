@@ -15,6 +15,9 @@ MAX_IMAGES = 16
 MAX_SECONDS = 600
 MAX_TEXT = 10_000
 
+#: The one model that the vendor documents a bound of steps for.
+FLUX_SCHNELL, MAX_STEPS = "fal-ai/flux/schnell", 12
+
 
 @dataclass
 class Refusal(Exception):  # not frozen: Python sets __traceback__ on an exception that is raised
@@ -37,11 +40,12 @@ class _Rule(NamedTuple):
 
 def _integer(low: int, high: float = math.inf) -> _Rule:
     bounds = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-    # bool is a subclass of int in Python, but true is not an integer in JSON.
-    return _Rule(
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-        f"an integer {bounds}",
-    )
+    return _Rule(lambda value: _is_integer(value) and low <= value <= high, f"an integer {bounds}")
+
+
+def _is_integer(value: Any) -> bool:
+    # bool is a subclass of int in Python, but true is not an integer in JSON; 8.0 is one by JSON Schema, as is 8.
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 _STRING = _Rule(lambda value: isinstance(value, str), "a string")
@@ -62,8 +66,19 @@ _FIELDS: Mapping[str, _Rule] = {
     "output_format": _STRING,
     "sync_mode": _BOOLEAN,
 }
+#: The vendor's own clients send null for these, which is as if they were left out.
+_NULLABLE = frozenset(
+    (
+        "output_format",
+        "num_inference_steps",
+        "guidance_scale",
+        "num_images",
+        "enable_safety_checker",
+        "seconds_total",
+    )
+)
 _BOUNDED = {"seconds_total": _integer(1, MAX_SECONDS), "num_images": _integer(1, MAX_IMAGES)}
-_FLUX_SCHNELL_STEPS = _integer(1, 12)
+_FLUX_SCHNELL_STEPS = _integer(1, MAX_STEPS)
 _REQUIRED_FIELD: Mapping[Family, str] = {"image": "prompt", "audio": "prompt", "speech": "text"}
 
 
@@ -116,9 +131,9 @@ def _check_tags(tags: Any) -> None:
     if not isinstance(tags, list):
         raise _unprocessable("tags must be a list or null")
     for index, tag in enumerate(tags):
-        if not (isinstance(tag, dict) and tag.keys() == {"key", "value"}):
+        if not (isinstance(tag, dict) and tag.keys() >= {"key", "value"}):
             raise _unprocessable(f"tags[{index}] must be an object with key and value")
-        if not all(isinstance(text, str) for text in tag.values()):
+        if not (isinstance(tag["key"], str) and isinstance(tag["value"], str)):
             raise _unprocessable(f"tags[{index}] must have strings for key and value")
     try:
         tagged_duration(tags)
@@ -145,10 +160,12 @@ def _check_input(model_id: str, family: Family, given: Mapping[str, Any]) -> Non
     if required not in given:
         raise _unprocessable(f"input.{required} is required for {model_id}")
     for name, value in given.items():
+        if value is None and name in _NULLABLE:
+            continue
         # Two steps, so that a wrong type is told by the API's own rule and only excess by the emulator's bound.
         for rule in (_FIELDS.get(name), _BOUNDED.get(name)):
             if rule is not None and not rule.holds(value):
                 raise _unprocessable(f"input.{name} must be {rule.must_be}")
-    steps = given.get("num_inference_steps", 1)
-    if model_id == "fal-ai/flux/schnell" and not _FLUX_SCHNELL_STEPS.holds(steps):
+    steps = given.get("num_inference_steps") or 1
+    if model_id == FLUX_SCHNELL and not _FLUX_SCHNELL_STEPS.holds(steps):
         raise _unprocessable(f"input.num_inference_steps must be {_FLUX_SCHNELL_STEPS.must_be}")

@@ -20,6 +20,8 @@ from airflow_provider_falinvoke.media.manifest import MediaFile
 #: A batch's manifest is told from a single job's by its name.
 _LINES = f"/{MANIFEST}"
 _SHA256 = re.compile("[0-9a-f]{64}")
+#: So many files are on a page; of a job that has more, these are the first.
+MOST_FILES = 200
 
 
 def _files(value: Any) -> list[MediaFile]:
@@ -54,6 +56,7 @@ class Job(BaseModel):
     :param state: what became of it in a batch, see :class:`~airflow_provider_falinvoke.batch.phases.Phase`.
     :param error: why it has no files.
     :param seconds: how long the model worked.
+    :param more: files that are not among ``files``, because they are too many.
     """
 
     model_config = ConfigDict(protected_namespaces=())
@@ -67,14 +70,22 @@ class Job(BaseModel):
     seconds: Number = None
     estimated_cost: Number = None
     files: Annotated[list[MediaFile], BeforeValidator(_files)] = Field(default_factory=list)
+    more: int = 0
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Job:
         """Read a result."""
         output = result.get("output")
         said = output.get("prompt") if isinstance(output, dict) else None
+        files = result.get("files")
+        listed = files if isinstance(files, list) else []
+        read = {
+            "prompt": _text(result.get("prompt")) or _text(said),
+            "files": listed[:MOST_FILES],
+            "more": max(0, len(listed) - MOST_FILES),
+        }
         try:
-            return cls.model_validate({**result, "prompt": _text(result.get("prompt")) or _text(said)})
+            return cls.model_validate({**result, **read})
         except ValidationError:  # a number that is none, such as 0.5 for an index
             return cls(error="This entry cannot be read.")
 
@@ -97,7 +108,7 @@ def read_result(value: Any) -> Result | None:
 
     :param value: the XCom's value: a dict, or its JSON, in the form of Airflow's own serialization.
     """
-    value = _plain(value)
+    value = plain(value)
     if not isinstance(value, dict):
         return None
     manifest = value.get("manifest")
@@ -121,7 +132,7 @@ def read_line(line: bytes) -> Job | None:
     return None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value as it was, where the database holds its JSON."""
     if not isinstance(value, str):
         return value

@@ -31,6 +31,8 @@ from tests.support.s3 import Bucket, new_bucket, s3_serving
 ROOT = Path(__file__).parents[2]
 POSTGRES = "127.0.0.1"
 DAGS = Path(__file__).parent / "dags"
+#: Whatever lies below these is a model of the lab.
+MODELS = {"fal-ai/flux": 2.0, "fal-ai/elevenlabs/tts": 4.0}
 #: Defaults but for the two times after which Airflow notices a dead task, 300 s each, so that a row takes a minute.
 SETTINGS = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
@@ -166,7 +168,7 @@ def opened(home: Path) -> Iterator[Lab]:
     """Give a lab; a test is skipped where no PostgreSQL answers, unless FALINVOKE_REQUIRE_POSTGRES is set."""
     with (
         own_database() as database,
-        Emulator(quota_per_minute=None, quota_per_hour=None) as emulator,
+        Emulator(durations=MODELS, quota_per_minute=None, quota_per_hour=None) as emulator,
         s3_serving() as (url, client),
         Deployment(
             home / "airflow",

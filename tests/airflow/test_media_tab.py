@@ -6,9 +6,13 @@ import hashlib
 import json
 import os
 import re
+import socket
+import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -19,7 +23,7 @@ import httpx
 import pytest
 
 from tests.airflow.deployment import Deployment
-from tests.airflow.media_tab_data import DAG_ID, RUN_ID
+from tests.airflow.media_tab_data import DAG_ID, HEARTBEAT, RUN_ID
 from tests.support.s3 import CONN_ID, Bucket, new_bucket, s3_serving
 from tests.support.samples import picture, wav
 
@@ -65,11 +69,13 @@ class Guarded(Deployment):
 class Tab:
     """The tab's app, as a browser asks for it.
 
-    :param tokens: of a viewer, and of somebody without rights.
+    :param tokens: of a viewer, of somebody without rights, and of the worker of a task.
+    :param running: the id of that task's instance.
     """
 
     airflow: Deployment
     tokens: dict[str, str]
+    running: str
     picture: bytes
     sound: bytes
 
@@ -83,6 +89,25 @@ class Tab:
         with httpx.Client(cookies=cookies, trust_env=False, timeout=60) as client:
             return client.request(method, url, headers=headers)
 
+    def heartbeat(self) -> float:
+        """Say that the running task is alive, as its worker does; return how many seconds that took."""
+        answer = httpx.put(
+            f"http://127.0.0.1:{self.airflow.port}/execution/task-instances/{self.running}/heartbeat",
+            json=HEARTBEAT,
+            headers={"Authorization": f"Bearer {self.tokens['worker']}"},
+            trust_env=False,
+            timeout=60,
+        )
+        assert answer.status_code == 204, answer.text
+        return answer.elapsed.total_seconds()
+
+
+@contextmanager
+def silence() -> Iterator[int]:
+    """Yield a port that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        yield listener.getsockname()[1]
+
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
@@ -94,7 +119,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     (home / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
     os.mkfifo(home / "pipe.png")
     here = f"file://{home}"
-    with s3_serving() as (url, client):
+    with silence() as silent, s3_serving() as (url, client):
         bucket: Bucket = new_bucket(url, client)
         client.put_object(Bucket=bucket.bucket, Key="made/a.png", Body=drawn)
         rows = [
@@ -124,13 +149,33 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
             "remote": result(described(f"http://127.0.0.1:{url.rpartition(':')[2]}/{bucket.bucket}/made/a.png", drawn)),
             "batch": {"items": 10_000, "done": 9_999, "failed": 1, "manifest": f"{bucket.path()}/manifest.jsonl"},
             "no_batch": {"items": 1, "done": 1, "manifest": f"{here}/dags/manifest.jsonl"},
+            "many": result(*[described(f"{here}/a.png", drawn, number=number) for number in range(2_000)]),
+            "fat": {"items": 24, "done": 24, "manifest": f"{here}/fat/manifest.jsonl"},
+            "wide": {"items": 24, "done": 24, "manifest": f"{here}/wide/manifest.jsonl"},
+            "hidden": {"items": 1, "done": 1, "manifest": f"{here}/nowhere/manifest.jsonl"},
+            "held": result(described("s3://silent@bucket/a.png", drawn)),
+            "held_batch": {"items": 1, "done": 1, "manifest": "s3://silent@bucket/manifest.jsonl"},
+            "elsewhere": f"{here}/xcoms/result.json",
             "other": {"x": 1},
             "running": None,
         }
         (home / "dags" / "manifest.jsonl").write_text('{"secret": "swordfish"}\n')
-        settings = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False"}
+        (home / "xcoms").mkdir()
+        (home / "xcoms" / "result.json").write_text(json.dumps(result(described(f"{here}/a.png", drawn))))
+        for name, row in (("fat", {"prompt": "x" * (4 << 20)}), ("wide", {"files": results["many"]["files"][:64]})):
+            (home / name).mkdir()
+            line = json.dumps({"index": 0, "state": "done", "error": None, "files": [], **row})
+            (home / name / "manifest.jsonl").write_text(f"{line}\n" * 24)
+        settings = {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"{here}/xcoms",
+        }
         with Guarded(home / "airflow", home / "dags", {}, components=(), triggerers=0, settings=settings) as airflow:
             airflow.run("connections", "add", CONN_ID, "--conn-json", bucket.connection_json)
+            nobody = {**json.loads(bucket.connection_json)}
+            nobody["extra"] = {**nobody["extra"], "endpoint_url": f"http://127.0.0.1:{silent}"}
+            airflow.run("connections", "add", "silent", "--conn-json", json.dumps(nobody))
             done = subprocess.run(
                 [sys.executable, "-m", "tests.airflow.media_tab_data"],
                 env={**airflow.env, "PYTHONPATH": str(ROOT)},
@@ -141,7 +186,8 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
                 check=False,
             )
             assert done.returncode == 0, done.stderr
-            yield Tab(airflow, json.loads(done.stdout.splitlines()[-1]), drawn, heard)
+            told = json.loads(done.stdout.splitlines()[-1])
+            yield Tab(airflow, told["tokens"], told["running"], drawn, heard)
 
 
 def words_of(page: Any) -> list[str]:
@@ -260,7 +306,68 @@ def test_a_place_in_the_manifest_where_no_line_begins_shows_nothing(tab: Tab, at
 def test_lines_of_another_kind_are_not_given_away(tab: Tab) -> None:
     page = tab.get("no_batch")
     assert "swordfish" not in page.text
-    assert "is not the manifest of a batch" in words_of(page)[0]
+    assert "cannot be shown" in words_of(page)[0]
+
+
+def test_what_cannot_be_shown_is_one_text_and_tells_nothing_of_what_lies_there(tab: Tab) -> None:
+    """Whoever may write an XCom may not ask, file by file, what the api-server's disk and buckets hold."""
+    files = ["svg", "passwd", "other_size", "pipe", "gone", "remote", "hostile", "batch", "nothing"]
+    assert len({tab.get(task_id, "file?number=0").text for task_id in files}) == 1
+    assert len({words_of(tab.get(task_id))[0] for task_id in ("no_batch", "hidden", "fat")}) == 1
+
+
+def test_absurd_ranges_are_ignored(tab: Tab) -> None:
+    for header in (f"bytes=0-{'9' * 5000}", f"bytes={'9' * 5000}-", f"bytes=-{'9' * 5000}"):
+        answer = tab.get("play", "file?number=0", Range=header)
+        assert (answer.status_code, answer.content) == (200, tab.sound)
+
+
+def test_a_page_has_two_hundred_files_and_the_next_one_goes_on_where_it_ends(tab: Tab) -> None:
+    page = tab.get("many")
+    assert page.text.count("<img") == 200
+    assert "1,800 more files" in page.text
+    assert tab.get("many", "file?number=199").status_code == 200
+    assert tab.get("many", "file?number=200").status_code == 404
+    at, seen = "", 0
+    while True:
+        page = tab.get("wide", at)
+        seen += page.text.count("<img")
+        following = set(re.findall(r'rel="next" href="([^"]+)"', page.text))
+        assert page.text.count("<img") == 192
+        if not following:
+            break
+        at = unescape(following.pop())
+    assert seen == 24 * 64
+
+
+def test_a_result_that_an_xcom_backend_keeps_elsewhere_is_shown(tab: Tab) -> None:
+    assert "A fox" in tab.get("elsewhere").text
+    assert tab.get("elsewhere", "file?number=0").content == tab.picture
+
+
+def test_a_storage_that_hangs_takes_nothing_from_the_heartbeats_of_workers(tab: Tab) -> None:
+    before = statistics.median(tab.heartbeat() for _ in range(10))
+    answers: list[Any] = []
+    asked = [
+        threading.Thread(
+            target=lambda at=at: answers.append(tab.get(*(("held", "file?number=0"), ("held_batch",))[at % 2]))
+        )
+        for at in range(50)
+    ]
+    for thread in asked:
+        thread.start()
+    during = []
+    while any(thread.is_alive() for thread in asked):
+        during.append(tab.heartbeat())
+    for thread in asked:
+        thread.join()
+    assert len(during) > 20
+    assert statistics.median(during) < before + 0.1
+    assert max(during) < 1.5
+    assert {answer.status_code for answer in answers} == {503}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    assert max(answer.elapsed.total_seconds() for answer in answers) < 18
+    assert tab.get("draw", "file?number=0").status_code == 200, "once the storage let go, the tab goes on"
 
 
 @pytest.mark.parametrize(("task_id", "word"), [("other", "has left no pictures"), ("running", "Nothing yet")])

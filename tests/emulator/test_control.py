@@ -1,10 +1,12 @@
 """Control from outside: over HTTP, from the command line, as a fixture."""
 
+import gc
 import json
 import os
 import re
 import signal
 import ssl
+import stat
 import subprocess
 import sys
 import threading
@@ -148,6 +150,8 @@ def test_the_connection_leads_to_it(host: str) -> None:
         {"api_key": ""},
         {"durations": {"m": -1}},
         {"jitter": 2},
+        {"queue_time": -1},
+        {"queue_time": float("nan")},
         {"accept_status": 201},
         {"statuses": {"DONE": "x"}},
         {"time_scale": 0},
@@ -176,10 +180,44 @@ def test_the_fixture_leads_the_default_connection_to_the_emulator(falinvoke_emul
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("target", ["/_emulator/requests", "/openapi.json", "/v1/models", "media"])
+def test_a_page_whose_name_leads_here_reads_nothing(target: str) -> None:
+    with Emulator() as emulator:
+        url = emulator.media_url + "/files/x/0.png" if target == "media" else emulator.url + target
+        port = url.split(":")[2].partition("/")[0]
+        for host in (
+            f"evil.example:{port}",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "192.0.2.1",
+            "[::2]",
+            "",
+            "a b@[",
+        ):
+            assert httpx.get(url, headers={"Host": host}).status_code in (400, 403), host
+        for host in (f"localhost:{port}", f"LOCALHOST.:{port}", "127.0.0.1", "127.3.2.1:1", f"[::1]:{port}"):
+            assert httpx.get(url, headers={"Host": host}).status_code not in (400, 403), host
+
+
+def test_a_page_of_another_origin_resets_nothing() -> None:
+    with running() as api:
+        api.submit()
+        for origin in ("https://evil.example", "null", "http://localhost:1", f"{api.emulator.url}0", ""):
+            answer = httpx.post(f"{api.emulator.url}/_emulator/reset", headers={"Origin": origin})
+            assert (answer.status_code, answer.json()["id"]) == (403, "forbidden")
+        assert len(api.emulator.jobs) == 1
+        assert len(api.emulator.requests) == 1
+        assert httpx.post(f"{api.emulator.url}/_emulator/reset", headers={"Origin": api.emulator.url}).is_success
+        assert not api.emulator.jobs
+
+
 @contextmanager
 def _command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-W", "error", "-m", "airflow_provider_falinvoke.emulator", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             yield process
         finally:
@@ -278,9 +316,64 @@ def test_with_a_certificate_it_speaks_https_and_the_connection_trusts_it(tmp_pat
                 httpx.get(url.replace("https", "http"))
 
 
+def test_in_one_option_it_speaks_https_with_a_certificate_of_its_own() -> None:
+    with Emulator(tls=True) as emulator:
+        certificate = emulator.connection["extra"]["ca_bundle"]
+        assert certificate == emulator.certificate
+        assert stat.S_IMODE((Path(certificate).parent / "key.pem").stat().st_mode) == 0o600
+        trusted = ssl.create_default_context(cafile=certificate)
+        trusted.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 has it
+        headers = {"Authorization": f"Bearer {emulator.api_key}"}
+        for host in ("127.0.0.1", "localhost"):
+            url = emulator.url.replace("127.0.0.1", host)
+            assert httpx.get(f"{url}/v1/models", headers=headers, verify=trusted).status_code == 200
+        emulator.stop()
+        emulator.start()
+        assert httpx.get(f"{emulator.url}/v1/models", headers=headers, verify=trusted).status_code == 200
+    del emulator
+    gc.collect()
+    assert not Path(certificate).exists()
+
+
+def test_the_command_line_names_the_certificate_that_it_made() -> None:
+    with _command("--tls") as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[1]
+        process.stdout.readline()
+        connection = json.loads(process.stdout.readline().partition("=")[2].strip("'\n"))
+        name, path = process.stdout.readline().split()
+        assert (name, url[:8]) == ("certificate:", "https://")
+        assert connection["extra"] == {"ca_bundle": path}
+        trusted = ssl.create_default_context(cafile=path)
+        assert httpx.get(f"{url}/v1/models", verify=trusted).status_code == 401
+        process.terminate()
+        assert process.wait(10) == 0
+        assert not Path(path).exists()
+
+
+def test_without_what_makes_a_certificate_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ValueError, match="needs cryptography"):
+        Emulator(tls=True)
+
+
 def test_a_certificate_that_cannot_be_read_is_refused_before_anything_listens(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Emulator(tls=(str(tmp_path / "none.pem"), str(tmp_path / "none.key")))
+
+
+def test_a_log_of_another_encoding_shows_escapes() -> None:
+    with _command() as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[1]
+        process.stdout.readline()
+        process.stdout.readline()
+        answer = httpx.get(
+            f"{url}/v1/async-invoke/%E6%97%A5%E2%80%AE", headers={"Authorization": "Bearer emulator-key"}
+        )
+        assert answer.status_code == 404
+        assert process.stdout.readline() == "GET /v1/async-invoke/%E6%97%A5%E2%80%AE 404 \\u65e5\\u202e\n"
+        process.terminate()
 
 
 def test_nothing_that_a_client_sends_acts_on_the_terminal_that_shows_the_log() -> None:

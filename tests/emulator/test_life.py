@@ -10,7 +10,7 @@ from tests.emulator.client import AUDIO, IMAGE, SPEECH, running
 
 
 def test_a_job_goes_by_the_clock_from_queued_to_completed() -> None:
-    with running(durations={IMAGE: 10}) as api:
+    with running(durations={IMAGE: 8}, queue_time=2) as api:
         answer = api.post()
         request_id = answer.json()["request_id"]
         assert answer.status_code == 202
@@ -102,6 +102,10 @@ def test_models_does_not_list_the_fal_models() -> None:
     assert listed["object"] == "list"
     assert listed["data"]
     assert not [model for model in listed["data"] if "fal-ai" in model["id"]]
+    assert all(
+        model.keys() == {"id", "object", "created", "owned_by"} and type(model["created"]) is int
+        for model in listed["data"]
+    )
 
 
 @pytest.mark.parametrize("header", ["", "Bearer wrong", "emulator-key", "Basic emulator-key"])
@@ -121,8 +125,8 @@ def test_without_the_key_every_call_answers_401_with_the_documented_body(header:
         ("GET", "/v1/async-invoke/6590784a-ce47-4556-9ff4-53baff2693fb/status"),
         ("GET", "/v1/async-invoke/a%2Fstatus"),
         ("POST", "/v1/v1/async-invoke"),
-        ("GET", "/v1/async-invoke"),
-        ("DELETE", "/v1/async-invoke/x"),
+        ("GET", "/v1/async-invoke/"),
+        ("DELETE", "/v1"),
     ],
 )
 def test_what_is_not_there_answers_404_in_the_shape_of_the_api(method: str, path: str) -> None:
@@ -130,6 +134,21 @@ def test_what_is_not_there_answers_404_in_the_shape_of_the_api(method: str, path
         answer = api.http.request(method, path)
     assert answer.status_code == 404
     assert answer.json()["id"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/async-invoke", "POST"),
+        ("DELETE", "/v1/async-invoke/x", "GET"),
+        ("HEAD", "/v1/async-invoke/x/status", "GET"),
+        ("POST", "/v1/models", "GET"),
+    ],
+)
+def test_another_method_answers_405_and_names_the_right_one(method: str, path: str, allowed: str) -> None:
+    with running() as api:
+        answer = api.http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 def test_a_request_id_is_percent_decoded_after_the_path_was_split() -> None:
@@ -156,7 +175,7 @@ def _request(**changes: Any) -> dict[str, Any]:
         (_request(input={"prompt": "x", "num_images": "4"}), "input.num_images must be an integer of at least 1"),
         (_request(input={"prompt": "x", "num_images": True}), "input.num_images must be an integer of at least 1"),
         (_request(input={"prompt": "x", "num_images": 0}), "input.num_images must be an integer of at least 1"),
-        (_request(input={"prompt": "x", "num_images": 1.0}), "input.num_images must be an integer of at least 1"),
+        (_request(input={"prompt": "x", "num_images": 1.5}), "input.num_images must be an integer of at least 1"),
         (_request(input={"prompt": "x", "num_images": 17}), "input.num_images must be an integer from 1 to 16"),
         (
             _request(input={"prompt": "x", "num_inference_steps": 13}),
@@ -184,6 +203,92 @@ def test_a_wrong_document_is_refused_with_422_that_names_the_field(document: Any
         assert (answer.json()["id"], answer.json()["message"]) == ("unprocessable_entity", message)
         assert not api.emulator.jobs
         assert [post.accepted for post in api.emulator.posts()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "names"),
+    [
+        (IMAGE, ["output_format", "num_inference_steps", "guidance_scale", "num_images", "enable_safety_checker"]),
+        (AUDIO, ["seconds_total"]),
+    ],
+)
+def test_null_is_as_good_as_left_out_where_the_vendor_allows_it(model_id: str, names: list[str]) -> None:
+    with running() as api:
+        plain = api.finished(model_id, prompt="x")["output"]
+        nulls = api.finished(model_id, prompt="x", **dict.fromkeys(names))["output"]
+        assert plain.keys() == nulls.keys()
+        assert len(plain.get("images", [])) == len(nulls.get("images", []))
+        assert plain.get("audio", {}).get("file_size") == nulls.get("audio", {}).get("file_size")
+        assert api.post(model_id, prompt="x", sync_mode=None).status_code == 422
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    with running() as api:
+        assert len(api.finished(num_images=3.0, prompt="x")["output"]["images"]) == 3
+        assert api.finished(AUDIO, seconds_total=2.0, prompt="x")["output"]["audio"]["file_size"] == 44 + 2 * 16_000
+
+
+def test_a_tag_may_hold_further_keys() -> None:
+    tags = [{"key": "a", "value": "b", "note": [1, None]}]
+    with running() as api:
+        request_id = api.post(tags=tags).json()["request_id"]
+        assert api.emulator.jobs[request_id].tags == tags
+
+
+@pytest.mark.parametrize("queue_time", [0.0, 5.0])
+def test_a_queue_time_is_spent_before_the_duration(queue_time: float) -> None:
+    with running(durations={IMAGE: 10}, queue_time=queue_time) as api:
+        request_id = api.submit()
+        seen = [api.get(request_id).json()["status"]]
+        for step in (queue_time, 9.9, 0.1):
+            api.clock.advance(step)
+            seen.append(api.get(request_id).json()["status"])
+        assert seen == ["QUEUED" if queue_time else "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS", "COMPLETED"]
+        assert api.emulator.jobs[request_id].duration == queue_time + 10
+
+
+def test_without_one_each_job_waits_for_another_share_of_its_duration() -> None:
+    with running(durations={IMAGE: 100}, quota_per_minute=None) as api:
+        jobs = [api.submit() for _ in range(12)]
+        waited: dict[str, int] = {}
+        for second in range(100):
+            for request_id in jobs:
+                if request_id not in waited and api.get(request_id).json()["status"] == "IN_PROGRESS":
+                    waited[request_id] = second
+            if len(waited) == len(jobs):
+                break
+            api.clock.advance(1)
+        assert len(set(waited.values())) > 4
+        assert all(5 <= second <= 61 for second in waited.values())
+        assert {job.duration for job in api.emulator.jobs.values()} == {100}
+
+
+@pytest.mark.parametrize(
+    ("model_id", "known"),
+    [
+        ("fal-ai/flux/dev", True),
+        ("fal-ai/flux/dev/image-to-image", True),
+        ("acme/painter", True),
+        ("acme/painter/v2", True),
+        ("fal-ai/flux/schnel", False),
+        ("fal-ai/flux/schnell2", False),
+        ("fal-ai/flux", False),
+        ("fal-ai/fast-sdxl-2", False),
+        ("acme/painter-v2", False),
+        ("acme", False),
+    ],
+)
+def test_a_model_is_known_whole_or_up_to_a_slash(model_id: str, known: bool) -> None:
+    with running(durations={"acme/painter": 1}) as api:
+        assert api.post(model_id, prompt="x").status_code == (202 if known else 404)
+    assert not known or api.emulator.jobs
+
+
+def test_what_lies_below_a_configured_model_takes_as_long() -> None:
+    with running(durations={"fal-ai/flux": 7, "fal-ai/flux/dev": 9}) as api:
+        for model_id in ("fal-ai/flux/schnell", "fal-ai/flux/dev/x", "fal-ai/flux/new"):
+            api.submit(model_id)
+        assert [job.duration for job in api.emulator.jobs.values()] == [7, 9, 7]
 
 
 def test_further_fields_pass() -> None:

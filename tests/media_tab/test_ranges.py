@@ -25,6 +25,9 @@ from airflow_provider_falinvoke.media_tab.ranges import UnsatisfiableError, span
         ("items=0-1", None),
         ("bytes=a-b", None),
         ("bytes=\u0661-", None),
+        ("bytes=0-" + "9" * 5000, None),
+        ("bytes=" + "9" * 5000 + "-", None),
+        ("bytes=-" + "1" * 20, None),
     ],
 )
 def test_a_range_is_a_span_or_else_the_whole_file(header: str | None, span: tuple[int, int] | None) -> None:

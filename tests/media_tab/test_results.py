@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from airflow_provider_falinvoke.media_tab.page import measures_of, seconds_of, size_of
-from airflow_provider_falinvoke.media_tab.results import Job, read_line, read_result
+from airflow_provider_falinvoke.media_tab.results import MOST_FILES, Job, read_line, read_result
 
 FILE = {
     "path": "s3://c@b/x-1.png",
@@ -94,6 +95,15 @@ def test_values_of_another_type_are_left_out() -> None:
     job = Job.of({"files": {}, "prompt": ["x"], "seconds": "2", "error": 3, "index": True, "model_id": ""})
     assert job == Job()
     assert Job.of({"index": 0.5}).error == "This entry cannot be read."
+
+
+def test_of_a_hundred_thousand_files_no_more_are_read_than_are_shown() -> None:
+    before = time.process_time()
+    result = read_result({**RESULT, "files": [FILE] * 100_000, "more": "7"})
+    assert time.process_time() - before < 1
+    assert result is not None
+    assert result.job is not None
+    assert (len(result.job.files), result.job.more) == (MOST_FILES, 100_000 - MOST_FILES)
 
 
 @pytest.mark.parametrize("line", [b"", b"x", b"[]", b"{}", b"\xff", b'{"files": []}', b"[" * 5000])

@@ -79,8 +79,7 @@ def test_a_setting_that_makes_no_sense_is_none_that_airflow_could_not_store(valu
 def test_airflow_knows_the_setting_and_its_default() -> None:
     from airflow.configuration import conf
 
-    (option,) = get_provider_info()["config"]["falinvoke"]["options"].items()
-    assert option[0] == "resume_margin"
-    assert float(option[1]["default"]) == 0.0
+    option = get_provider_info()["config"]["falinvoke"]["options"]["resume_margin"]
+    assert float(option["default"]) == 0.0
     assert conf.getfloat("falinvoke", "resume_margin", fallback=7.0) in (0.0, 7.0), "older ones load it only when asked"
-    assert str(falinvoke.RESUME_MARGIN).removesuffix(".0") in option[1]["description"]
+    assert str(falinvoke.RESUME_MARGIN).removesuffix(".0") in option["description"]
