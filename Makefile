@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/airflow-3.3.txt
+TESTS := not chaos and not browser and not celery
 
 .PHONY: help install demo test test-oldest matrix test-browser browser test-celery chaos bench lint format docs clean
 
@@ -22,9 +23,8 @@ demo: install ## Run the example DAGs: against the emulator, or the real API wit
 	@$(BIN)/python -m dags_examples.demo
 
 test: install ## Run all tests
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not chaos and not browser and not celery"
-	$(BIN)/coverage report
+	$(BIN)/python -m pytest -m "$(TESTS) and not serial" -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/python -m pytest -m "$(TESTS) and serial" --cov --cov-append
 
 test-oldest: ## Run what touches Airflow with the oldest Airflow and Python (minutes)
 	@.ci/matrix --quick

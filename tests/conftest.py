@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,15 @@ settings.register_profile("no clock", settings.default, deadline=None, suppress_
 settings.load_profile("no clock")
 
 
+#: What starts Airflow's commands, or whole deployments, takes longest.
+LONGEST = {"test_short_jobs", "test_blocks", "test_readme", "test_assets", "test_media_tab", "test_secrets"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process has to do it alone at the end."""
+    items.sort(key=lambda item: (item.path.stem not in LONGEST, "airflow" not in item.path.parts))
+
+
 def pytest_unconfigure() -> None:
     """Remove the throw-away Airflow."""
     shutil.rmtree(HOME, ignore_errors=True)
@@ -56,13 +68,27 @@ def no_memory() -> Iterator[None]:
     forget_accounts()
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database with what SQLite keeps beside its file."""
+    with closing(sqlite3.connect(source)) as here, closing(sqlite3.connect(target)) as there:
+        here.backup(there)
+
+
 @pytest.fixture(scope="session")
-def airflow_db() -> Path:
-    """Return the path of Airflow's database, with its tables made once."""
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of Airflow's database, with its tables made once for all processes of a run."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
 
-    initdb()
+    of_run = tmp_path_factory.getbasetemp()
+    made = (of_run.parent if "PYTEST_XDIST_WORKER" in os.environ else of_run) / "airflow.db"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if made.exists():
+            copy_database(made, HOME / "airflow.db")
+        else:
+            initdb()
+            copy_database(HOME / "airflow.db", made)
     DagBundlesManager().sync_bundles_to_db()
     # The first task of a process takes seconds, which are imports; a test's short jobs must not end meanwhile.
     from airflow.providers.standard.operators.empty import EmptyOperator
@@ -87,6 +113,7 @@ FAST = {
     "fal-ai/fast-sdxl": 0.3,
     "fal-ai/stable-audio-25/text-to-audio": 0.3,
     "fal-ai/elevenlabs/tts/multilingual-v2": 0.3,
+    "fal-ai/elevenlabs/tts/eleven-v3": 0.3,
     "fal-ai/flux/slow": 3600.0,
 }
 
@@ -129,8 +156,10 @@ def quick_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def impatient_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch's storage that fails is tried again at once, as often as otherwise in a minute."""
+def impatient_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that fails is tried again at once, as often as otherwise in seconds, or in a minute."""
+    from airflow_provider_falinvoke import durable
     from airflow_provider_falinvoke.batch import journal
 
-    monkeypatch.setattr(journal, "PAUSES", (0.0,) * len(journal.PAUSES))
+    for keeps in (durable, journal):
+        monkeypatch.setattr(keeps, "PAUSES", (0.0,) * len(keeps.PAUSES))

@@ -43,6 +43,7 @@ _WITHIN_STRING = re.compile(r"\s{0,20}[{\[\"]")
 _EVENT_STREAM = re.compile(r"\s{0,20}(data|event|id|retry|):")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ID_NAME = re.compile(r"request[_-]?id", re.IGNORECASE)
 #: An id in a text that is no JSON: quoted as JSON does, perhaps within a string, or a number; whole in any case.
 _SHOWN_ID = re.compile(
     r"""request[_-]?id\\{0,4}["']?\s{0,20}[:=]\s{0,20}"""
@@ -78,10 +79,32 @@ def document_in(body: bytes, key: str = "") -> Any:
 
 
 def ids_in(body: bytes, key: str = "") -> set[str]:
-    """Return the request_ids that a text shows, JSON or not; one that is cut off is none, nor is one in a page."""
+    """Return the request_ids that a body shows, JSON or not; one that is cut off is none, nor is one in a page.
+
+    In JSON they are values of that name, wherever they stand: the text of a value may be anything, a prompt's too.
+    """
+    objects = list(objects_in(body, key))
     text = text_of(body, key)
+    if (named := set().union(*map(_ids_within, objects))) or (objects and _is_whole(text)):
+        return named
     found = () if is_page(text) else itertools.islice(_SHOWN_ID.finditer(text), 100)
     return {quoted or number for quoted, number in (match.groups() for match in found)}
+
+
+def _ids_within(tree: Any) -> set[str]:
+    """Return the ids in JSON that stand nearest to its beginning, but for those of the input that it repeats."""
+    level = [tree]
+    while level:
+        pairs = [pair for node in level if isinstance(node, dict) for pair in node.items()]
+        if found := {str(value) for name, value in pairs if _ID_NAME.fullmatch(name) and _may_be_id(value)}:
+            return found
+        items = [item for node in level if isinstance(node, list) for item in node]
+        level = [value for name, value in pairs if name != "input"] + items
+    return set()
+
+
+def _may_be_id(value: object) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
 def is_page(text: str) -> bool:
@@ -134,6 +157,15 @@ def _trees(text: str) -> Iterator[Any]:
                 return  # it is JSON that breaks off: what is whole in it would pass for all of it
         except (ValueError, RecursionError):
             return
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is JSON and nothing else."""
+    try:
+        _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _events(text: str) -> list[str]:

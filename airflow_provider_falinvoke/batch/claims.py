@@ -44,6 +44,8 @@ class Head(BaseModel):
     :param cost: what all of them are estimated to cost, where that is known.
     :param stopped: why nothing more is submitted in this try, if so.
     :param blocked_since: since when the quota let no submit pass, in epoch seconds.
+    :param refused_in_a_row: submits that were refused since one was taken, in this try; waves are short.
+    :param unsaved_in_a_row: jobs whose files could not be saved since those of one were, in this try.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +58,8 @@ class Head(BaseModel):
     cost: float | None = None
     stopped: str | None = None
     blocked_since: float | None = None
+    refused_in_a_row: int = 0
+    unsaved_in_a_row: int = 0
 
     def is_later_than(self, other: Head) -> bool:
         """Whether the process that wrote this head is of a later try than another one's."""

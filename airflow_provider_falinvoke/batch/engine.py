@@ -330,7 +330,12 @@ class Batch:
         since = None
         if isinstance(wave.blocked, FalInvokeRateLimitError):
             since = now if wave.accepted or head.blocked_since is None else head.blocked_since
-        self._journal.note(stopped=head.stopped or wave.stopped, blocked_since=since)
+        self._journal.note(
+            stopped=head.stopped or wave.stopped,
+            blocked_since=since,
+            refused_in_a_row=wave.refused_in_a_row,
+            unsaved_in_a_row=wave.unsaved_in_a_row,
+        )
         tally = Tally.of(self._journal.items)
         return after_wave(
             tally,

@@ -132,10 +132,10 @@ class Journal:
             for number in range(chunks(len(items))):
                 if before[number * CHUNK : (number + 1) * CHUNK] != self._hundred(number):
                     self._dirty[number] = self._changes
-        fields = {"generation": generation, "items": len(items), "cost": cost, "stopped": None, "blocked_since": None}
+        of_earlier_tries = {"stopped": None, "blocked_since": None, "refused_in_a_row": 0, "unsaved_in_a_row": 0}
         try:
             self.commit()
-            self.note(**fields)
+            self.note(generation=generation, items=len(items), cost=cost, **of_earlier_tries)
         except TakenOverError:
             raise
         except JournalError as error:

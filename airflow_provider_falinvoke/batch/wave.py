@@ -130,8 +130,8 @@ class Wave:
         self._posts: dict[Future[Invocation], int] = {}
         self._saves: dict[Future[dict[str, Any]], int] = {}
         self._write: Future[None] | None = None
-        self._refused_in_a_row = 0
-        self._unsaved_in_a_row = 0
+        self.refused_in_a_row = journal.head.refused_in_a_row
+        self.unsaved_in_a_row = journal.head.unsaved_in_a_row
         self._troubles = 0
         self._asked_to_stop = False
 
@@ -249,8 +249,8 @@ class Wave:
             self.blocked = error
         except FalInvokeError as error:
             self._failed(index, error)
-            self._refused_in_a_row += 1
-            if self._refused_in_a_row >= STREAK:
+            self.refused_in_a_row += 1
+            if self.refused_in_a_row >= STREAK:
                 self.stopped = f"{STREAK} submits in a row were refused, the last one so: {error}"
         except Exception as error:
             self._fatal = error
@@ -258,7 +258,7 @@ class Wave:
                 self._failed(index, FalInvokeAmbiguousSubmitError(f"The submit ended with {error!r}; it may be paid."))
         else:
             self.accepted += 1
-            self._refused_in_a_row = 0
+            self.refused_in_a_row = 0
             if invocation.status.ended:
                 self._not_awaited(index, Ended(invocation.request_id or "", invocation))
 
@@ -284,7 +284,7 @@ class Wave:
         except Exception as error:  # a storage's own
             self._failed(index, FalInvokeMediaError(f"The job is completed and paid, but could not be saved: {error}."))
         else:
-            self._unsaved_in_a_row = 0
+            self.unsaved_in_a_row = 0
             self._tell(self._journal.items[index].with_(Phase.DONE), result, None)
 
     def _failed(self, index: int, error: FalInvokeError) -> None:
@@ -300,8 +300,8 @@ class Wave:
             error,
         )
         if phase is Phase.UNSAVED:
-            self._unsaved_in_a_row += 1
-            if self._unsaved_in_a_row >= STREAK:
+            self.unsaved_in_a_row += 1
+            if self.unsaved_in_a_row >= STREAK:
                 self.stopped = f"the files of {STREAK} jobs in a row could not be saved, the last ones so: {error}"
         if phase in TROUBLE and self._on_item_failure == "stop":
             self.stopped = self.stopped or f"item {index} is {phase.value}, and on_item_failure is 'stop'"

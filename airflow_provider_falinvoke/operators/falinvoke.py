@@ -256,12 +256,9 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            ti = context["ti"]
             ledger = self._ledger = Ledger.of(context, durable=self.durable)
             # Airflow keeps no arguments of ours where it ended the wait.
-            request_id = ledger.known_request_id() or ti.xcom_pull(
-                task_ids=self.task_id, key="request_id", map_indexes=ti.map_index
-            )
+            request_id = ledger.known_request_id() or self._pulled_request_id(context)
             with failing_for_good():
                 return self._home(context, last_look(self.hook, request_id, error), ledger)
 
@@ -271,6 +268,13 @@ class FalInvokeOperator(ReportsLineage, SafeLabel):
     def _push_request_id(self, context: Context, request_id: str | None) -> None:
         with not_stopping_the_task(f"The request_id {printable(request_id)} could not be pushed to XCom"):
             context["ti"].xcom_push(key="request_id", value=for_airflow(request_id))
+
+    def _pulled_request_id(self, context: Context) -> str | None:
+        ti = context["ti"]
+        with not_stopping_the_task("The request_id cannot be read from XCom, so the job is not looked at once more"):
+            request_id: str | None = ti.xcom_pull(task_ids=self.task_id, key="request_id", map_indexes=ti.map_index)
+            return request_id
+        return None
 
     def _request(self) -> InvokeRequest:
         # No plain text for a prompt: a template that yields a dict is rendered to a text that looks like one.

@@ -23,7 +23,7 @@ from airflow_provider_falinvoke.completion import (
     seconds_of,
 )
 from airflow_provider_falinvoke.durable import AmbiguousPolicy
-from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeInputError
+from airflow_provider_falinvoke.exceptions import FalInvokeConfigError, FalInvokeError, FalInvokeInputError
 from airflow_provider_falinvoke.labels import SafeLabel
 from airflow_provider_falinvoke.triggers.batch import FalInvokeBatchTrigger, read_event
 from airflow_provider_falinvoke.triggers.falinvoke import safe_first_look_at
@@ -118,7 +118,14 @@ class RunsBatch(SafeLabel):
         super().on_kill()
 
     def _reopen_batch(self, context: Context) -> Batch:
-        batch = self._batch = self.open_batch(context)
+        try:
+            batch = self._batch = self.open_batch(context)
+        except (FalInvokeInputError, FalInvokeConfigError) as error:
+            # A template may render to something else after a deferral, and to something right again at the next try.
+            raise FalInvokeError(
+                f"The batch's jobs go on and are paid, but its parameters cannot be read any more: {error} Once they "
+                "can, a retry or a clear takes the jobs up."
+            ) from error
         batch.reopen()
         return batch
 

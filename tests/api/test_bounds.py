@@ -37,6 +37,8 @@ from airflow_provider_falinvoke.exceptions import (
 from tests.api.server import Handler, Script, answer, self_signed, serving
 from tests.support.loop_watch import run_watched
 
+pytestmark = pytest.mark.serial
+
 REQUEST = InvokeRequest.build("fal-ai/flux/schnell", {"prompt": "a castle"})
 QUEUED = {"request_id": "r1", "status": "QUEUED"}
 GET = Send("GET", "/v1/async-invoke/r1")

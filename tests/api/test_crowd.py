@@ -12,6 +12,8 @@ import pytest
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.support.crowd import fast_clock
 
+pytestmark = pytest.mark.serial
+
 FACTOR = 15.0
 PROCESSES, JOBS = 3, 100
 DURATIONS = {

@@ -336,7 +336,9 @@ def test_an_id_that_is_cut_off_is_none(perform: Perform) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("body", [gzip.compress(json.dumps(QUEUED).encode()), json.dumps(QUEUED).encode()])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(json.dumps(QUEUED).encode()), json.dumps(QUEUED).encode()], ids=["gzip", "plain"]
+)
 def test_an_answer_is_unpacked_where_it_is_packed(perform: Perform, body: bytes) -> None:
     with serving(answer(200, body, Content_Encoding="gzip")) as server:
         assert perform(protocol.get("r1", patience=0), at(server.base_url)).status is InvocationStatus.QUEUED

@@ -21,7 +21,7 @@ from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.exceptions import FalInvokeError, FalInvokeMediaError
 from tests.support.s3 import Bucket
 
-pytestmark = pytest.mark.usefixtures("impatient_journal")
+pytestmark = pytest.mark.usefixtures("impatient_storage")
 
 WHOSE: dict[str, str | int] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
 

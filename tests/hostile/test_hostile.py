@@ -13,6 +13,8 @@ import pytest
 
 from tests.hostile.replies import all_replies
 
+pytestmark = pytest.mark.serial
+
 REPLIES = all_replies()
 KINDS = ("sync", "httpx", "aiohttp")
 #: The limit of a slow exchange is 1 s; the rest is for a machine under load.

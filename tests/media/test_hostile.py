@@ -25,6 +25,8 @@ from airflow_provider_falinvoke.media.save import _decode
 from airflow_provider_falinvoke.reuse import KeptResult
 from tests.support.samples import flac, mp3, mp4, ogg, picture, wav
 
+pytestmark = pytest.mark.serial
+
 SIZE = 64_000
 SECONDS = 0.2
 #: So much slower is what coverage traces; and after so many seconds nothing is waited for any more.

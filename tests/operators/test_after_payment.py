@@ -22,6 +22,8 @@ from airflow_provider_falinvoke.triggers.falinvoke import completed_event
 from tests.support.dags import run_tasks
 from tests.support.execution import Context, Memory, execute
 
+pytestmark = pytest.mark.usefixtures("impatient_storage")
+
 FAST = "fal-ai/flux/schnell"
 SMALL = {"prompt": "a fox", "image_size": {"width": 32, "height": 32}, "seed": 7}
 

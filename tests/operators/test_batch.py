@@ -35,7 +35,7 @@ from airflow_provider_falinvoke.exceptions import (
 )
 from tests.support.batches import IMAGE, INSTANT, SLOW, Runner, call, fire, items_of, posts_by_prompt
 
-pytestmark = pytest.mark.usefixtures("quick_deferral", "impatient_journal")
+pytestmark = pytest.mark.usefixtures("quick_deferral", "impatient_storage")
 
 
 def prompts(count: int) -> list[str]:
@@ -436,8 +436,9 @@ def test_what_is_left_out_is_in_the_row_of_its_item(emulator: Emulator, tmp_path
     assert [row["left_out"] for row in run.manifest()] == [[], ["preview (a URL, and not in the shape of a file)"]]
 
 
+@pytest.mark.parametrize("at_once", [12, 3])
 def test_nothing_more_is_submitted_where_no_file_can_be_saved(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a full disk would make a batch pay for thousands of pictures that nobody gets."""
     from airflow_provider_falinvoke.batch import wave
@@ -445,17 +446,17 @@ def test_nothing_more_is_submitted_where_no_file_can_be_saved(
     def full(*_: Any, **__: Any) -> Any:
         raise FalInvokeMediaError("No space left on device")
 
-    run = Runner(tmp_path, inputs=prompts(60), max_in_flight=12)
+    run = Runner(tmp_path, inputs=prompts(40), max_in_flight=at_once)
     with monkeypatch.context() as patch:
         patch.setattr(wave, "bring_home", full)
         with pytest.raises(FalInvokeBatchError, match="10 jobs in a row could not be saved") as caught:
             run.try_()
     assert caught.value.may_pass
     paid = len(emulator.jobs)
-    assert paid < 40
-    assert Counter(run.phases()) == {"unsaved": paid, "waiting": 60 - paid}
-    assert run.retry()["done"] == 60
-    assert posts_by_prompt(emulator) == once_each(60)
+    assert paid < 32
+    assert Counter(run.phases()) == {"unsaved": paid, "waiting": 40 - paid}
+    assert run.retry()["done"] == 40
+    assert posts_by_prompt(emulator) == once_each(40)
 
 
 def test_a_journal_that_cannot_be_written_stops_the_batch_before_the_next_post(
@@ -539,6 +540,20 @@ def test_a_resume_that_runs_twice_submits_and_saves_once(emulator: Emulator, tmp
             call(run.operator(), "next_wave", run.ti, event=event)
     assert run.resume(again.value)["done"] == 9
     assert posts_by_prompt(emulator) == once_each(9)
+
+
+@pytest.mark.parametrize("renders_to", [{"output_path": "  "}, {"max_in_flight": "many"}, {"timeout": None}])
+def test_parameters_that_cannot_be_read_after_a_deferral_leave_the_jobs_to_a_retry(
+    renders_to: dict[str, Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    run = Runner(tmp_path, inputs=prompts(3))
+    with pytest.raises(TaskDeferred) as deferred:
+        call(run.operator(), "execute", run.ti)
+    with pytest.raises(FalInvokeError, match=r"jobs go on and are paid.*a retry or a clear") as failed:
+        call(run.operator(**renders_to), "next_wave", run.ti, event=fire(deferred.value))
+    assert failed.value.may_pass
+    assert run.retry()["done"] == 3
+    assert posts_by_prompt(emulator) == once_each(3)
 
 
 def test_a_journal_that_vanished_is_not_an_empty_one(emulator: Emulator, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from airflow_provider_falinvoke.exceptions import FalInvokeError
 from airflow_provider_falinvoke.media.store import Folder as AnyFolder
 from tests.support.batches import INSTANT, SLOW, Runner, call, fire, items_of, posts_by_prompt
 
-pytestmark = pytest.mark.usefixtures("quick_deferral", "impatient_journal")
+pytestmark = pytest.mark.usefixtures("quick_deferral", "impatient_storage")
 
 
 def prompts(count: int) -> list[str]:

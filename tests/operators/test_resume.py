@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke import durable, exceptions
+from airflow_provider_falinvoke import exceptions
 from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_falinvoke.api import drivers, protocol
 from airflow_provider_falinvoke.api.account import forget_accounts
@@ -23,7 +23,7 @@ from tests.support.execution import SLOW, Context, Memory, execute, operator
 
 FAST, SHORT = "fal-ai/flux/schnell", "fal-ai/fast-sdxl"
 
-pytestmark = pytest.mark.usefixtures("quick_deferral")
+pytestmark = pytest.mark.usefixtures("quick_deferral", "impatient_storage")
 
 
 @pytest.fixture
@@ -76,7 +76,6 @@ def test_an_id_that_the_store_did_not_take_is_stored_before_the_task_ends(
         Memory.set(store, key, value)
 
     monkeypatch.setattr(store, "set", set)
-    monkeypatch.setattr(durable, "PAUSES", (0.0, 0.0, 0.0))
     saves = {"model_id": model_id, "deferrable": False, "output_path": tmp_path.as_uri()}
     with pytest.raises(AirflowFailException, match="max_file_size"):
         execute(operator(**saves, max_file_size=1), context)
@@ -346,6 +345,21 @@ def test_a_wait_that_airflow_ended_needs_no_xcom_to_find_its_job(
     monkeypatch.setattr("airflow.sdk.BaseOperator.resume_execution", ends)
     result = operator().resume_execution("execute_complete", None, context)  # type: ignore[arg-type]  # the test's
     assert result["request_id"] in emulator.jobs
+
+
+def test_an_xcom_that_cannot_be_read_does_not_hide_why_the_wait_ended(
+    emulator: Emulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object) -> None:
+        raise TaskDeferralTimeout("Trigger timeout")
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no XCom today")
+
+    monkeypatch.setattr("airflow.sdk.BaseOperator.resume_execution", ends)
+    monkeypatch.setattr(Context, "xcom_pull", fails)
+    with pytest.raises(TaskDeferralTimeout):
+        operator().resume_execution("execute_complete", None, context)  # type: ignore[arg-type]  # the test's
 
 
 def test_a_request_id_that_cannot_be_pushed_does_not_stop_the_task(

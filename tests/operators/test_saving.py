@@ -33,7 +33,7 @@ def run(emulator: Emulator, by: str = "operator", **changes: Any) -> Ran:
 
     request_id = FalInvokeHook().submit(SHORT, PICTURES).request_id
     assert request_id is not None
-    return run_tasks(lambda: FalInvokeSensor(task_id="draw", request_id=request_id, **changes))
+    return run_tasks(lambda: FalInvokeSensor(task_id="draw", request_id=request_id, poke_interval=1, **changes))
 
 
 @in_airflow

@@ -17,6 +17,8 @@ from airflow_provider_falinvoke.speech.timings import fit, read_timings, togethe
 from tests.media.test_hostile import BYTES, SIZE, TEXTS, limited
 from tests.support.samples import mp3, wav
 
+pytestmark = pytest.mark.serial
+
 STARTS = {
     "nothing": b"",
     "a WAV's start": wav(0.1)[:12],
