@@ -219,9 +219,14 @@ def test_a_record_of_the_split_that_is_damaged_stops_the_task_before_anything_is
     run = Speech(tmp_path)
     run.try_()
     count = len(said(emulator))
-    (journal_of(run) / "split.json").write_text('{"text": 1')
+    record = journal_of(run) / "split.json"
+    record.write_text('{"text": 1')
     run.clear()
     with pytest.raises(FalInvokeError, match=r"split.json in .* is damaged .*Nothing was submitted"):
+        run.try_()
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(FalInvokeError, match=r"cannot be kept in .*Nothing was submitted"):
         run.try_()
     assert len(said(emulator)) == count
 

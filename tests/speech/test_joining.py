@@ -87,6 +87,7 @@ def test_what_is_no_sound_that_we_know_is_said_to_be_none() -> None:
         (b"", "of no known type, and only WAV and MP3 files are joined"),
         (b"ID3", "an MP3 file without a frame"),
         (b"RIFF\x00\x00\x00\x00WAVE", "a WAV file, but it holds no sound"),
+        (wav(1)[:12] + b"fmt \xff\xff\xff\xff" + wav(1)[20:], "a WAV file, but it holds no sound"),
         (wav(1)[:30], "a WAV file, but its format is cut off"),
         (wav(1)[:12] + wav(1)[36:], "a WAV file, but its sound comes before its format"),
         (wav(1)[:22] + bytes(14) + wav(1)[36:], "a WAV file, but its format contradicts itself"),

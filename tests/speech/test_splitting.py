@@ -109,6 +109,7 @@ def test_what_belongs_together_and_is_too_long_is_torn_after_all() -> None:
 
 def test_a_number_at_the_end_of_a_sentence_or_a_paragraph_may_end_a_part() -> None:
     assert texts("It was in 1984. Then he left us all.", 30)[0] == "It was in 1984."
+    assert texts("Then he saw Abs.\n\nThen he left us all.", 30)[0] == "Then he saw Abs."
     assert texts("This was chapter 3.\n\nThen he left us all.", 30)[0] == "This was chapter 3."
 
 
