@@ -90,6 +90,16 @@ def test_nothing_is_added_that_was_not_given() -> None:
     assert checked(ImageInput, prompt="x") == {"prompt": "x"}
 
 
+@pytest.mark.parametrize("name", ["prompt", "text", "voice"])
+def test_the_word_that_a_template_without_a_value_leaves_is_refused(name: str) -> None:
+    for given in ("None", " None\n"):
+        with pytest.raises(ValidationError, match="no value"):
+            checked(SpeechInput, **{"text": "x", name: given})
+    for given in ("none", "None of them", "Nonesuch"):
+        assert checked(SpeechInput, **{"text": "x", name: given})[name] == given
+    assert checked(ImageInput, prompt="x", negative_prompt="None")["negative_prompt"] == "None", "people write that"
+
+
 @pytest.mark.parametrize("data", ["text", 7, None, ["prompt"]])
 def test_what_is_no_object_is_refused(data: object) -> None:
     with pytest.raises(ValidationError):

@@ -84,6 +84,26 @@ def test_a_folder_without_a_value_is_refused_before_anything_is_sent(
     refused(ran, emulator, "output_path")
 
 
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda said: make(input={"prompt": said}),
+        lambda said: FalImageOperator(task_id="make", prompt=said),
+        lambda said: FalSpeechOperator(task_id="make", text=said),
+        lambda said: FalInvokeBatchOperator(task_id="make", model_id=INSTANT, inputs=[said], output_path="/tmp/x"),
+    ],
+    ids=["input", "image", "speech", "batch"],
+)
+def test_a_prompt_without_a_value_is_refused_before_anything_is_sent(
+    build: Callable[[str], Any], native: bool, emulator: Emulator
+) -> None:
+    params = {"said": Param(None, type=["null", "string"])}
+    dag_args = {"params": params, "render_template_as_native_obj": native}
+    ran = run_tasks(lambda: build("{{ params.said }}"), dag_args=dag_args)
+    refused(ran, emulator, "" if native else "its template may have no value")
+
+
 def test_what_mapped_tasks_returned_is_a_list_of_the_input(emulator: Emulator) -> None:
     def build() -> None:
         @task
