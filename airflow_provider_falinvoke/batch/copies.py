@@ -85,7 +85,7 @@ def may_settle(older: Item, item: Item) -> bool:
 
 def write_items(items: Iterable[Item]) -> bytes:
     """Return the content of a file of states."""
-    return json.dumps([_plain(item) for item in items]).encode()
+    return json.dumps([plain(item) for item in items]).encode()
 
 
 def read_items(data: bytes, number: int) -> list[Item]:
@@ -94,7 +94,7 @@ def read_items(data: bytes, number: int) -> list[Item]:
     :raises ValueError: it is damaged.
     """
     try:
-        items = [_item(plain) for plain in json.loads(data)]
+        items = [item_of(one) for one in json.loads(data)]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"it holds no items ({error!r})") from None
     if not items or any(item.index // CHUNK != number for item in items):
@@ -102,14 +102,16 @@ def read_items(data: bytes, number: int) -> list[Item]:
     return items
 
 
-def _plain(item: Item) -> dict[str, Any]:
-    plain = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
+def plain(item: Item) -> dict[str, Any]:
+    """Return an item as JSON has it."""
+    fields = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
     times = {name: round(getattr(item, name), 3) for name in _TIMES}
-    return {name: value for name, value in plain.items() if value is not None} | {
+    return {name: value for name, value in fields.items() if value is not None} | {
         name: time for name, time in times.items() if time
     }
 
 
-def _item(plain: dict[str, Any]) -> Item:
-    asked = Asked(plain.pop("fingerprint"), plain.pop("model_id"), plain.pop("cost", None))
-    return Item(asked=asked, **plain | {"phase": Phase(plain["phase"])})
+def item_of(fields: dict[str, Any]) -> Item:
+    """Return the item that JSON has so."""
+    asked = Asked(fields.pop("fingerprint"), fields.pop("model_id"), fields.pop("cost", None))
+    return Item(asked=asked, **fields | {"phase": Phase(fields["phase"])})

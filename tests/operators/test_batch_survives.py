@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import shutil
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferred
+from airflow_provider_falinvoke.batch import copies, journal, left, rows
 from airflow_provider_falinvoke.batch.claims import JournalError, TakenOverError
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
@@ -331,3 +333,64 @@ def test_a_job_in_flight_that_a_try_does_not_ask_for_is_found_by_the_next(emulat
     assert run.retry(inputs=prompts(1))["done"] == 1
     assert run.retry(inputs=prompts(3))["done"] == 3
     assert posts_by_prompt(emulator) == once_each(3)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a batch of some items take several files of the journal."""
+    for module in (copies, journal, left, rows):
+        monkeypatch.setattr(module, "CHUNK", 5)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_inputs_in_another_order_pay_for_no_item_twice(emulator: Emulator, tmp_path: Path) -> None:
+    """Airflow's own task state store goes by the place, and takes another item's state (apache/airflow #72725)."""
+    run = Runner(tmp_path, model_id=INSTANT)
+    assert run.try_(inputs=prompts(12))["done"] == 12
+    run.clear()
+    assert run.try_(inputs=["new", *prompts(12)])["done"] == 13
+    assert run.retry(inputs=[*reversed(prompts(12)), "newer"])["done"] == 13
+    assert [row["prompt"] for row in run.manifest()] == [*reversed(prompts(12)), "newer"]
+    assert [row["index"] for row in run.manifest()] == list(range(13))
+    assert all(row["request_id"] in row["files"][0]["path"] for row in run.manifest())
+    assert run.retry(inputs=["new", "p11"])["done"] == 2
+    assert posts_by_prompt(emulator) == once_each(12) + Counter(["new", "newer"])
+    assert not [path for path in (run.home / "_batch").iterdir() if path.name.startswith("order")]
+
+
+def test_jobs_in_flight_follow_inputs_in_another_order(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path)
+    with pytest.raises(TaskDeferred):
+        call(run.operator(inputs=prompts(6), max_in_flight=3), "execute", run.ti)
+    assert run.retry(inputs=["new", *prompts(6)])["done"] == 7
+    assert posts_by_prompt(emulator) == once_each(6) + Counter(["new"])
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_process_that_dies_while_it_puts_the_journal_in_order_costs_nothing(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Runner(tmp_path / "0", model_id=INSTANT)
+    run.try_(inputs=prompts(12))
+    write, rounds = AnyFolder.write, 0
+    for dies_at in itertools.count(1):
+        shutil.rmtree(tmp_path / "1", ignore_errors=True)
+        shutil.copytree(tmp_path / "0", tmp_path / "1")
+        again = Runner(tmp_path / "1", model_id=INSTANT)
+        writes = itertools.count(1)
+
+        def dying(self: AnyFolder, name: str, data: bytes, content_type: str) -> None:
+            if next(writes) == dies_at:  # noqa: B023 - it is called within this round
+                raise SystemExit
+            write(self, name, data, content_type)
+
+        with monkeypatch.context() as patched, contextlib.suppress(SystemExit):
+            patched.setattr(AnyFolder, "write", dying)
+            again.retry(inputs=list(reversed(prompts(12))))
+            break
+        rounds += 1
+        assert again.retry(inputs=["p0", *reversed(prompts(12))])["done"] == 13
+        assert [row["prompt"] for row in again.manifest()] == ["p0", *reversed(prompts(12))]
+        assert all(row["request_id"] in row["files"][0]["path"] for row in again.manifest())
+    assert rounds > 8
+    assert posts_by_prompt(emulator) == once_each(12) + Counter({"p0": rounds})
