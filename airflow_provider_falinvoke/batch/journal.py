@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,13 +24,11 @@ from airflow_provider_falinvoke.batch.arrangement import DONE, Order, moves
 from airflow_provider_falinvoke.batch.claims import Claims, Head, JournalError, TakenOverError
 from airflow_provider_falinvoke.batch.copies import (
     CHUNK,
-    UNSETTLED,
+    Doubts,
     chunks,
     items_name,
-    may_settle,
     read_items,
     rows_name,
-    settled,
     write_items,
 )
 from airflow_provider_falinvoke.batch.left import Left, read_left
@@ -260,22 +257,12 @@ class Journal:
         except Exception as error:  # each storage has errors of its own, and the next process looks again
             log.warning("%s of the batch's journal in %s cannot be read (%s)", name, self._folder, error)
             return True
-        # Inputs in another order have changed the place of a submit.
-        doubtful: dict[tuple[str, float], list[Item]] = defaultdict(list)
-        for item in self.items:
-            if item.phase in UNSETTLED:
-                doubtful[_submit_of(item)].append(item)
-        found = [
-            (older, min(items, key=lambda item: item.index != older.index))
-            for older in copy
-            if (items := doubtful.get(_submit_of(older)))
-        ]
-        for older, item in found:
-            if settled(older, item) is older:
-                phase = older.phase.value
-                log.info("Item %d, whose submit was in doubt, is %s by the process that made it", item.index, phase)
-                self.put(replace(older, index=item.index))
-        return any(may_settle(older, item) for older, item in found)
+        doubts = Doubts(self.items)
+        for item in filter(None, map(doubts.settled, copy)):
+            phase = item.phase.value
+            log.info("Item %d, whose submit was in doubt, is %s by the process that made it", item.index, phase)
+            self.put(item)
+        return any(map(doubts.may_settle, copy))
 
     def rows(self) -> Iterator[tuple[Item, Row | None]]:
         """Yield each item, in order, with what was told of it as it is now, if anything was."""
@@ -355,7 +342,3 @@ class Journal:
             return ""
         more = f" and {len(landed) - _SHOWN} more" if len(landed) > _SHOWN else ""
         return f" Jobs that may be missing in it, which go on and are paid: {', '.join(landed[:_SHOWN])}{more}."
-
-
-def _submit_of(item: Item) -> tuple[str, float]:
-    return item.asked.fingerprint, item.intended_at

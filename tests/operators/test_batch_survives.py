@@ -124,8 +124,9 @@ def test_an_intent_that_cannot_be_written_stops_the_post_and_withdrawing_never_r
         intent.withdraw()
 
 
+@pytest.mark.parametrize("now", [prompts(3), ["p2", "p0", "p1"]])
 def test_a_task_that_is_cleared_while_its_posts_are_in_the_air_pays_nothing_twice_and_finds_its_jobs(
-    emulator: Emulator, tmp_path: Path
+    emulator: Emulator, tmp_path: Path, now: list[str]
 ) -> None:
     """Whatever the clear was meant for: nobody was told that anything may have been paid."""
     run = Runner(tmp_path, inputs=prompts(3), model_id=INSTANT)
@@ -145,16 +146,17 @@ def test_a_task_that_is_cleared_while_its_posts_are_in_the_air_pays_nothing_twic
     after = next_try_of(run)
     after.ti.max_tries += 1
     with pytest.raises(AirflowFailException, match="3 ambiguous"):
-        after.try_()
+        after.try_(inputs=now)
     old.join()
     assert isinstance(errors[0], TakenOverError)
     assert all(request_id in str(errors[0]) for request_id in emulator.jobs), "each accepted job is named"
-    assert after.retry()["done"] == 3
+    assert after.retry(inputs=now)["done"] == 3
     assert posts_by_prompt(emulator) == once_each(3)
 
 
+@pytest.mark.parametrize("now", [prompts(2), ["p1", "p0"], ["p1"]])
 def test_an_old_process_that_tells_while_the_new_one_runs_is_heard(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: list[str]
 ) -> None:
     run = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
     emulator.add_fault(Fault("slow", on="post", seconds=1.0, times=2))
@@ -174,7 +176,9 @@ def test_an_old_process_that_tells_while_the_new_one_runs_is_heard(
         return catch_up(self)
 
     monkeypatch.setattr(Journal, "catch_up", once_the_old_process_has_ended)
-    assert next_try_of(run).try_()["done"] == 2
+    after = next_try_of(run)
+    assert after.try_(inputs=now)["done"] == len(now)
+    assert [row["prompt"] for row in after.manifest()] == now
     assert posts_by_prompt(emulator) == once_each(2)
 
 
@@ -394,3 +398,15 @@ def test_a_process_that_dies_while_it_puts_the_journal_in_order_costs_nothing(
         assert all(row["request_id"] in row["files"][0]["path"] for row in again.manifest())
     assert rounds > 8
     assert posts_by_prompt(emulator) == once_each(12) + Counter({"p0": rounds})
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_is_lost_of_the_journal_is_not_paid_again_in_another_order(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path, model_id=INSTANT)
+    run.try_(inputs=prompts(12))
+    (file,) = (run.home / "_batch").glob("items-0001.*")
+    file.write_text("{")
+    with pytest.raises(AirflowFailException, match="5 ambiguous"):
+        run.retry(inputs=list(reversed(prompts(12))))
+    assert posts_by_prompt(emulator) == once_each(12)
+    assert sum("items-0001" in (row["error"] or "") for row in run.manifest()) == 5
