@@ -29,9 +29,10 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, (bool, int, float)) else value
 
 
-def _has_value(text: str) -> str:
-    # What Jinja makes of a param that is null.
-    if text.strip() == "None":
+def _says_something(text: str) -> str:
+    if text.isspace():
+        raise ValueError("Input should have more than blanks in it")
+    if text.strip() == "None":  # what Jinja makes of a param that is null
         raise ValueError("it is the word None, so its template may have no value")
     return text
 
@@ -41,7 +42,7 @@ Count = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Words = Annotated[str, BeforeValidator(_as_text)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_has_value), BeforeValidator(_as_text)]
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_says_something)]
 
 SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
 #: fal's words for picture sizes; the vendor's samples put them into ``output_format``.

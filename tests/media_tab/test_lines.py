@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.media_tab.lines import LONGEST, Read, last_page, page_at, starts_line
+from airflow_provider_falinvoke.media_tab.lines import LONGEST, PAGE, Read, last_page, page_at, starts_line
 
 
 class File:
@@ -46,6 +46,26 @@ def test_each_line_is_on_one_page_and_the_way_back_is_the_way_there(lines: int, 
         at, back = page.before, back + 1
         assert starts_line(file.read, len(data), at)
     assert (at, back) == (0, max(0, -(-lines // 24) - 1))
+
+
+def test_lines_as_long_as_the_times_of_a_speech_are_shown_a_few_on_a_page() -> None:
+    """Not one of them could be shown, nor any other line of their page."""
+    lengths = [10, 1_900_000, 10, *[900_000] * 9, 1_900_000, 1_900_000, 1_900_000, 20, 30]
+    wanted = [b"x" * length + b"\n" for length in lengths]
+    file = File(b"".join(wanted))
+    size = len(file.data)
+    pages = walk(file.read, size, 0, 24)
+    assert [line for page in pages for line in page] == wanted
+    assert max(sum(map(len, page)) for page in pages) <= PAGE
+    assert len(pages) < 6
+    at, ends = last_page(file.read, size, 24), size
+    while True:
+        page = page_at(file.read, size, at, 24)
+        assert page.lines[-1].at + len(page.lines[-1].data) >= ends, "no line is left out on the way back"
+        if page.before is None:
+            break
+        at, ends = page.before, at
+    assert at == 0
 
 
 def test_a_page_of_ten_thousand_lines_costs_what_one_of_a_hundred_does() -> None:
