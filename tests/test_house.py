@@ -207,3 +207,29 @@ def bare_ids(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) != "emulator"], ids=str)
 def test_an_id_that_the_api_gave_is_made_printable_before_it_goes_into_a_log(path: Path) -> None:
     assert list(bare_ids(path)) == []
+
+
+def drawn_in_contributing() -> dict[str, int]:
+    """Return each room of the picture in CONTRIBUTING.md, with the floor that it is on, 0 at the top."""
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    floors = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert floors is not None
+    return {
+        room: floor for floor, line in enumerate(floors[1].splitlines()) for room in re.split(r" {3,}", line)[0].split()
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_room_imports_from_a_higher_floor_of_the_picture(path: Path) -> None:
+    floors = drawn_in_contributing()
+    part = part_of(path)
+    if part in floors:
+        ours = {name.split(".")[1] for name in imports_of(path) if name.startswith(f"{PACKAGE}.")} & floors.keys()
+        if part == "exceptions":
+            ours -= {"api"}  # printable.py alone: see above
+        assert {room for room in ours if floors[room] < floors[part]} == set()
+
+
+def test_the_picture_shows_all_rooms() -> None:
+    beside = {"__init__", "__main__", "_compat", "emulator", "get_provider_info"}
+    assert drawn_in_contributing().keys() == MAY_IMPORT.keys() - beside

@@ -26,6 +26,7 @@ EMULATOR_OPTIONS: tuple[tuple[str, str | None, bool, str], ...] = (
     ("--api-key", "KEY", False, "the only key it takes (default: emulator-key)"),
     ("--time-scale", "X", False, "how many times faster its time runs (default: 1)"),
     ("--duration", "MODEL=SECONDS", True, "how long the jobs of a model take; may be repeated"),
+    ("--queue-time", "SECONDS", False, "how long each job waits before it runs (default: drawn)"),
     ("--jitter", "SHARE", False, "by which share durations differ, 0 to 1"),
     ("--quota-per-minute", "N", False, "requests a minute, 0 for no limit (250)"),
     ("--quota-per-hour", "N", False, "requests an hour, 0 for no limit (5000)"),
@@ -34,7 +35,8 @@ EMULATOR_OPTIONS: tuple[tuple[str, str | None, bool, str], ...] = (
     ("--accept-status", "CODE", False, "status of an accepted POST, 200 or 202 (202)"),
     ("--media-ttl", "SECONDS", False, "when files expire after their job's end (default: never)"),
     ("--fault", "JSON", True, "a fault to set; may be repeated"),
-    ("--tls-cert", "PEM", False, "speak HTTPS with this certificate, and the key of --tls-key"),
+    ("--tls", None, False, "speak HTTPS, with a certificate that is made for it"),
+    ("--tls-cert", "PEM", False, "speak HTTPS with this certificate of yours, and the key of --tls-key"),
     ("--tls-key", "PEM", False, "the key of --tls-cert"),
     ("--quiet", None, False, "print no line for each request"),
 )

@@ -80,7 +80,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.remove(file)
             if not file.src_uri.startswith("_site/"):
                 files.append(File.generated(config, f"docs/{file.src_uri}", abs_src_path=str(file.abs_src_path)))
-    for name in ("README.md", "CHANGELOG.md"):
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     for path in sorted((ROOT / "dags_examples").glob("[!_]*.py")):
         code = path.read_text()

@@ -15,7 +15,16 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("README.md", "CHANGELOG.md", "mkdocs.yml", "docs", "dags_examples", "airflow_provider_falinvoke")
+SOURCES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "mkdocs.yml",
+    "docs",
+    "dags_examples",
+    "airflow_provider_falinvoke",
+)
 #: Attributes that make a browser load something by itself.
 LOADS = {("script", "src"), ("link", "href"), ("img", "src"), ("source", "src"), ("iframe", "src"), ("video", "src")}
 
