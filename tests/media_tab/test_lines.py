@@ -88,6 +88,15 @@ def test_a_page_begins_where_a_line_does(at: int) -> None:
         page_at(file.read, 11, at, 24)
 
 
+def test_a_line_may_have_256_kb_and_a_block_is_all_that_a_longer_one_gains() -> None:
+    for length, shown in ((256 << 10, True), (320 << 10, True), ((320 << 10) + 2, False)):
+        file = File(b"x" * (length - 1) + b"\n")
+        try:
+            assert (len(page_at(file.read, length, 0, 24).lines[0].data) == length) is shown
+        except ValueError:
+            assert not shown
+
+
 def test_a_file_without_a_line_break_is_given_up_soon() -> None:
     file = File(b"x" * (8 * LONGEST))
     with pytest.raises(ValueError, match="too long"):

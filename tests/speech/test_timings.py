@@ -159,6 +159,9 @@ def test_words_of_scripts_without_blanks_have_none_between_them_and_those_of_han
     assert words("今日は", "晴れ", "です。") == "今日は晴れです。"
     assert words("안녕하세요", "여러분") == "안녕하세요 여러분"
     assert words("สวัสดี", "ครับ") == "สวัสดีครับ"
+    assert words("ສະບາຍ", "ດີ") == "ສະບາຍດີ"
+    assert words("សួស្តី", "អ្នក") == "សួស្តីអ្នក"
+    assert words("မင်္ဂလာ", "ပါ") == "မင်္ဂလာပါ"
     assert words("今日は", "sunny", "です") == "今日は sunny です"
 
 
