@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_falinvoke.batch.claims import TakenOverError
+from airflow_provider_falinvoke.batch import arrangement
+from airflow_provider_falinvoke.batch.claims import Claim, TakenOverError
 from airflow_provider_falinvoke.batch.copies import CHUNK
 from airflow_provider_falinvoke.batch.journal import ROWS_AT_ONCE, Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
@@ -114,6 +115,34 @@ def test_fewer_inputs_leave_fewer_items(folder: Folder) -> None:
     journal = reread(folder)
     journal.begin(journal.items[:120], generation=0, cost=None)
     assert [item.index for item in reread(folder).items] == list(range(120))
+
+
+def test_items_and_what_is_told_of_them_change_their_places(folder: Folder) -> None:
+    journal = begun(folder, 250)
+    for item in journal.items:
+        done = item.with_(Phase.DONE, request_id=f"job-{item.index}")
+        journal.tell(done, row_of(done, {"files": [item.index]}))
+    journal.close()
+    again = reread(folder)
+    again.rearrange([None, *reversed(range(250))])
+    again.begin([Item(0, Asked("new", "m")), *again.known[1:]], generation=0, cost=None)
+    again.close()
+    found = reread(folder)
+    assert [item.request_id for item in found.items] == [None, *(f"job-{number}" for number in reversed(range(250)))]
+    assert [row and row["files"] for _, row in found.rows()] == [None, *([number] for number in reversed(range(250)))]
+    assert [row["index"] for _, row in found.rows() if row] == list(range(1, 251))
+    assert not [name for name in folder.names() if name.startswith("order")]
+
+
+def test_an_order_that_a_later_process_did_not_wait_for_counts_no_more(folder: Folder) -> None:
+    begun(folder, 3)
+    stale = arrangement.Order(list(reversed(items(3))), [])
+    folder.write("order.000000-000-00000000.json", arrangement.written(stale), "application/json")
+    assert reread(folder).items == items(3)
+    damaged = arrangement.order_name(Claim(10**6, 0, "00000000"))
+    folder.write(damaged, b"{", "application/json")
+    with pytest.raises(FalInvokeError, match=r"cannot be read.*Nothing was submitted"):
+        Journal(folder, WHOSE).take_over()
 
 
 def test_a_new_try_may_submit_again_though_the_last_one_was_stopped(folder: Folder) -> None:
