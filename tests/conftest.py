@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import shutil
 import sqlite3
@@ -66,6 +67,13 @@ def no_memory() -> Iterator[None]:
     from airflow_provider_falinvoke.api.account import forget_accounts
 
     forget_accounts()
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Have Airflow imported before a test listens to the log: its import takes away who listens already."""
+    importlib.import_module("airflow")
+    return caplog
 
 
 def copy_database(source: Path, target: Path) -> None:

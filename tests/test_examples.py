@@ -1,10 +1,11 @@
-"""Each example DAG runs as it stands, against the emulator."""
+"""Each example DAG runs as it stands, against the emulator, with the connection in Airflow's database."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 
 from airflow_provider_falinvoke.emulator import Emulator
 from dags_examples.demo import run_for_its_assets
+from tests.support.connections import stored
 from tests.support.dags import run_dag, store
 from tests.support.s3 import Bucket
 
@@ -37,12 +39,12 @@ DURATIONS = {
 
 
 @pytest.fixture
-def everyday(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+def everyday(airflow_db: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
     monkeypatch.setenv("AIRFLOW_VAR_FALINVOKE_OUTPUT", tmp_path.as_uri())
     emulator = Emulator(durations=DURATIONS)
     emulator.start()
-    monkeypatch.setenv("AIRFLOW_CONN_FALINVOKE_DEFAULT", emulator.connection_json)
-    return emulator
+    with stored(emulator.connection):
+        yield emulator
 
 
 def jobs_of(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ def jobs_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.usefixtures("airflow_db", "quick_deferral")
+@pytest.mark.usefixtures("quick_deferral")
 @pytest.mark.parametrize(
     ("name", "logical_date"),
     [(name, None) for name in EXAMPLES if name != FOLLOWS] + [(name, A_DAY) for name in DATED],
@@ -87,7 +89,7 @@ def test_an_example_succeeds_with_one_post_a_job_and_no_get_too_many(
     assert everyday.leaks == []
 
 
-@pytest.mark.usefixtures("airflow_db", "quick_deferral")
+@pytest.mark.usefixtures("quick_deferral")
 @pytest.mark.parametrize("tampered", [False, True], ids=["as announced", "another's bytes"])
 def test_the_dag_on_the_assets_checks_what_lies_on_s3_by_the_events_that_started_it(
     tampered: bool,

@@ -17,15 +17,18 @@ README = ROOT / "README.md"
 
 
 @pytest.mark.usefixtures("airflow_db")
-def test_the_hero_draws_a_picture(emulator: Emulator, tmp_path: Path) -> None:
+def test_the_hero_draws_a_picture(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.support.connections import stored
     from tests.support.dags import run_dag, store
 
+    monkeypatch.delenv("AIRFLOW_CONN_FALINVOKE_DEFAULT")
     code = blocks_of(README)[0].code.replace("/tmp/cities", str(tmp_path))
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     dag = names["dag"]
     store(dag)  # type: ignore[arg-type]  # what a script leaves behind has no type
-    ran = run_dag(dag)  # type: ignore[arg-type]  # as above
+    with stored(emulator.connection):
+        ran = run_dag(dag)  # type: ignore[arg-type]  # as above
     assert ran.state == "success"
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".png"]
     (shown,) = re.findall(r"The task returns a small dict: (.*?)\n`output_path`", README.read_text(), flags=re.DOTALL)

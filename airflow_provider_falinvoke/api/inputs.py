@@ -13,7 +13,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from airflow_provider_falinvoke.api.portable import sendable
 
@@ -29,12 +29,18 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, (bool, int, float)) else value
 
 
+def _no_blank(text: str) -> str:
+    if text.isspace():
+        raise ValueError("Input should have more than blanks in it")
+    return text
+
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Count = Annotated[Whole, Field(ge=1)]
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Words = Annotated[str, BeforeValidator(_as_text)]
-Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_no_blank)]
 
 SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
 #: fal's words for picture sizes; the vendor's samples put them into ``output_format``.

@@ -125,8 +125,15 @@ def _container(item: Any) -> dict[Any, Any] | list[Any] | None:
     if isinstance(item, Mapping):
         return dict(item)
     if isinstance(item, Set):  # in an order that the next process has too
-        return sorted(item, key=repr)
+        return sorted(item, key=_order)
     return list(item) if isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray, memoryview)) else None
+
+
+def _order(item: Any) -> str:
+    """Return what a set's items are sorted by: alike in each process, whatever sets are in them."""
+    if isinstance(item, Set):
+        return f"({', '.join(sorted(map(_order, item)))})"
+    return f"({', '.join(map(_order, item))})" if isinstance(item, tuple) else repr(item)
 
 
 def _plain(item: Any, _: _Path, __: Any) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_falinvoke.batch.claims import CLAIM, UNCLAIMED, Claim
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
@@ -63,29 +65,63 @@ def sorted_out(names: Iterable[str]) -> tuple[dict[int, list[Copy]], dict[int, l
     return found["items"], found["rows"]
 
 
-def settled(older: Item, newer: Item) -> Item:
-    """Return what is to be believed of an item.
+class Doubts:
+    """Items of which it is not known what became of their last submits. Who made a submit knows best, however late.
 
-    :param older: by an earlier process, which may have written it after the later one had looked.
-    :param newer: by a later one.
+    A submit is known by its request and its time: inputs in another order change an item's place.
+
+    :param items: all of them, as they are believed to be.
     """
-    same_submit = newer.intended_at and newer.intended_at == older.intended_at
-    return older if same_submit and newer.phase in UNSETTLED and older.phase not in UNSETTLED else newer
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._submits: dict[int, _Submit] = {}
+        self._jobs: set[str | None] = {None}
+        self._open: dict[_Submit, list[int]] = defaultdict(list)
+        for item in items:
+            self._submits[item.index] = submit = _submit_of(item)
+            self._jobs.add(item.request_id)
+            if item.phase in UNSETTLED and item.intended_at:
+                self._open[submit].append(item.index)
+
+    def settled(self, older: Item) -> Item | None:
+        """Return one of the items as the process tells that made its submit; None where that tells nothing new.
+
+        :param older: by that process, which may have written it after a later one had looked.
+        """
+        submit = _submit_of(older)
+        places = self._open.get(submit)
+        if not places or older.phase in UNSETTLED:
+            return None
+        if self._submits.get(older.index) == submit:
+            place = older.index
+        elif older.request_id not in self._jobs:  # of two alike one may be home, and the other in doubt
+            place = places[0]
+        else:
+            return None
+        if place not in places:
+            return None
+        places.remove(place)
+        self._jobs.add(older.request_id)
+        return replace(older, index=place)
+
+    def may_settle(self, older: Item) -> bool:
+        """Whether the process that made a submit may yet tell what became of it.
+
+        :param older: what that process wrote of it so far.
+        """
+        return older.phase is Phase.INTENT and bool(self._open.get(_submit_of(older)))
 
 
-def may_settle(older: Item, item: Item) -> bool:
-    """Whether the process that made an item's last submit may yet tell what became of it.
+_Submit: TypeAlias = tuple[str, float]
 
-    :param older: what that process wrote of it so far.
-    :param item: what is believed of it.
-    """
-    same_submit = item.intended_at and older.intended_at == item.intended_at
-    return bool(same_submit) and older.phase is Phase.INTENT and item.phase in UNSETTLED
+
+def _submit_of(item: Item) -> _Submit:
+    return item.asked.fingerprint, item.intended_at
 
 
 def write_items(items: Iterable[Item]) -> bytes:
     """Return the content of a file of states."""
-    return json.dumps([_plain(item) for item in items]).encode()
+    return json.dumps([plain(item) for item in items]).encode()
 
 
 def read_items(data: bytes, number: int) -> list[Item]:
@@ -94,7 +130,7 @@ def read_items(data: bytes, number: int) -> list[Item]:
     :raises ValueError: it is damaged.
     """
     try:
-        items = [_item(plain) for plain in json.loads(data)]
+        items = [item_of(one) for one in json.loads(data)]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"it holds no items ({error!r})") from None
     if not items or any(item.index // CHUNK != number for item in items):
@@ -102,14 +138,16 @@ def read_items(data: bytes, number: int) -> list[Item]:
     return items
 
 
-def _plain(item: Item) -> dict[str, Any]:
-    plain = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
+def plain(item: Item) -> dict[str, Any]:
+    """Return an item as JSON has it."""
+    fields = {"index": item.index, **item.asked._asdict(), "phase": item.phase.value, "request_id": item.request_id}
     times = {name: round(getattr(item, name), 3) for name in _TIMES}
-    return {name: value for name, value in plain.items() if value is not None} | {
+    return {name: value for name, value in fields.items() if value is not None} | {
         name: time for name, time in times.items() if time
     }
 
 
-def _item(plain: dict[str, Any]) -> Item:
-    asked = Asked(plain.pop("fingerprint"), plain.pop("model_id"), plain.pop("cost", None))
-    return Item(asked=asked, **plain | {"phase": Phase(plain["phase"])})
+def item_of(fields: dict[str, Any]) -> Item:
+    """Return the item that JSON has so."""
+    asked = Asked(fields.pop("fingerprint"), fields.pop("model_id"), fields.pop("cost", None))
+    return Item(asked=asked, **fields | {"phase": Phase(fields["phase"])})

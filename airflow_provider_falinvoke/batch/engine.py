@@ -14,6 +14,7 @@ from airflow_provider_falinvoke import metrics
 from airflow_provider_falinvoke.api.inputs import prompt_of
 from airflow_provider_falinvoke.api.pricing import Price, estimate
 from airflow_provider_falinvoke.api.schedule import PollSchedule
+from airflow_provider_falinvoke.batch.arrangement import arrange
 from airflow_provider_falinvoke.batch.claims import JournalError
 from airflow_provider_falinvoke.batch.cost import cost_of_all
 from airflow_provider_falinvoke.batch.home import JOURNAL, home_of
@@ -133,6 +134,7 @@ class Batch:
         cost = cost_of_all(asked, self.settings.max_cost)
         self._saving.check_folder()
         self._journal.take_over()
+        self._journal.rearrange(arrange(self._journal.known, asked))
         cleared = self._journal.head.generation not in (None, generation)
         left = {item.index: item for item in self._journal.known}
         deadline = time.time() + self.settings.timeout

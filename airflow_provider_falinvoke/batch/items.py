@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -143,8 +144,9 @@ class Inputs:
 
 
 def _given(item: Any) -> Any:
-    # A prompt "1984" is a number where templates are rendered to native objects.
-    return str(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item
+    # A prompt "1984" is a number where templates are rendered to native objects. NaN is what pandas has for no value.
+    is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
+    return str(item) if is_number and math.isfinite(item) else item
 
 
 def _line(line: bytes) -> Any:

@@ -10,26 +10,29 @@ that were in the air.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from airflow_provider_falinvoke.api.drivers import sleep
+from airflow_provider_falinvoke.batch import arrangement
+from airflow_provider_falinvoke.batch.arrangement import DONE, Order, moves
 from airflow_provider_falinvoke.batch.claims import Claims, Head, JournalError, TakenOverError
 from airflow_provider_falinvoke.batch.copies import (
     CHUNK,
+    Doubts,
     chunks,
     items_name,
-    may_settle,
     read_items,
     rows_name,
-    settled,
     write_items,
 )
 from airflow_provider_falinvoke.batch.left import Left, read_left
-from airflow_provider_falinvoke.batch.phases import Item, Phase
+from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
 from airflow_provider_falinvoke.batch.rows import Row, Rows
 from airflow_provider_falinvoke.batch.storage import Folder
 from airflow_provider_falinvoke.exceptions import FalInvokeError
@@ -104,6 +107,8 @@ class Journal:
             self._claims.take()
             # A process may have died between its claim and the first head that says how many items there are.
             self._left = read_left(self._folder, None if self.head.generation is None else self.head.items)
+            unfinished = arrangement.unfinished(self._folder.names())
+            order = unfinished and arrangement.read(self._folder.read(unfinished) or DONE)
         except TakenOverError:
             raise
         except Exception as error:  # each storage has errors of its own
@@ -118,7 +123,54 @@ class Journal:
         self._superseded = list(self._left.superseded)
         for why in sorted(set(self._left.lost.values())):
             log.warning("%s", why)
+        if unfinished and order:
+            self._left.lost.clear()  # the order has what is to be believed of them, in other places
+            self._put_in_order(unfinished, order, wanted)
         return bool(self.items) or self.head.generation is not None
+
+    def rearrange(self, order: Sequence[int | None]) -> None:
+        """Put the items in another order, whole or not at all.
+
+        :param order: for each place the index of the item that comes there, None for none; see
+            :func:`~airflow_provider_falinvoke.batch.arrangement.arrange`.
+        :raises FalInvokeError: it cannot be written, or another process has the batch.
+        """
+        if not moves(order):
+            return
+        before = self.known
+        items = [
+            Item(place, Asked("", "")) if old is None else replace(before[old], index=place)
+            for place, old in enumerate(order)
+        ]
+        places = {old: place for place, old in enumerate(order) if old not in (None, place)}
+        rows = [
+            {**row, "index": places[index]}
+            for number in range(chunks(len(before)))
+            for index, row in self._told.read(number, before[number * CHUNK : (number + 1) * CHUNK]).items()
+            if index in places
+        ]
+        self._left.lost = {places.get(index, index): why for index, why in self._left.lost.items()}
+        name, new = arrangement.order_name(self._claims.claim), Order(items, rows)
+        self._patiently(lambda: self._folder.write(name, arrangement.written(new), _JSON))
+        try:
+            self._patiently(self._claims.check)
+        except TakenOverError:
+            self._folder.remove_all([name])
+            raise
+        self._put_in_order(name, new, len(items))
+
+    def _put_in_order(self, name: str, order: Order, wanted: int) -> None:
+        with self._lock:
+            self.items, self._beyond = order.items[:wanted], order.items[wanted:]
+            self._changes += 1
+            self._dirty = dict.fromkeys(range(chunks(len(order.items))), self._changes)
+        rows = {row["index"]: row for row in order.rows}
+        for number, indexes in itertools.groupby(sorted(rows), lambda index: index // CHUNK):
+            self._patiently(partial(self._write_rows, number, {index: rows[index] for index in indexes}))
+        self.commit()
+        # Before anything else changes, or the next process would go back to this.
+        self._patiently(lambda: self._folder.write(name, DONE, _JSON))
+        self._folder.remove_all([name])
 
     def begin(self, items: Sequence[Item], *, generation: int, cost: float | None) -> None:
         """Write what a new try starts from.
@@ -205,13 +257,12 @@ class Journal:
         except Exception as error:  # each storage has errors of its own, and the next process looks again
             log.warning("%s of the batch's journal in %s cannot be read (%s)", name, self._folder, error)
             return True
-        copy = [item for item in copy if item.index < len(self.items)]
-        for older in copy:
-            if (item := settled(older, self.items[older.index])) is not self.items[older.index]:
-                phase = item.phase.value
-                log.info("Item %d, whose submit was in doubt, is %s by the process that made it", item.index, phase)
-                self.put(item)
-        return any(may_settle(item, self.items[item.index]) for item in copy)
+        doubts = Doubts(self.items)
+        for item in filter(None, map(doubts.settled, copy)):
+            phase = item.phase.value
+            log.info("Item %d, whose submit was in doubt, is %s by the process that made it", item.index, phase)
+            self.put(item)
+        return any(map(doubts.may_settle, copy))
 
     def rows(self) -> Iterator[tuple[Item, Row | None]]:
         """Yield each item, in order, with what was told of it as it is now, if anything was."""

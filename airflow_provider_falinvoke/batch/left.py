@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_falinvoke.batch.copies import CHUNK, Copy, chunks, may_settle, read_items, settled, sorted_out
+from airflow_provider_falinvoke.batch.copies import CHUNK, Copy, Doubts, chunks, read_items, sorted_out
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
 from airflow_provider_falinvoke.batch.storage import Folder
 
@@ -47,11 +47,15 @@ def read_left(folder: Folder, count: int | None) -> Left:
     left = Left(rows=rows)
     found: dict[int, Item] = {}
     damage: dict[int, str] = {}
+    read: dict[int, dict[str, list[Item]]] = {}
     for number in numbers:
         try:
-            found |= _believed(left, number, states.get(number, []), contents)
+            read[number] = _read(number, states.get(number, []), contents)
         except ValueError as error:
             damage[number] = f"{error} in the batch's journal in {folder}"
+        else:
+            found |= {item.index: item for items in read[number].values() for item in items}
+    _settle(left, found, read)
     ends = [count or 0, max(found, default=-1) + 1]
     if count is not None:
         # A longer batch may have had the whole of a hundred that is lost.
@@ -71,8 +75,8 @@ def read_left(folder: Folder, count: int | None) -> Left:
     return left
 
 
-def _believed(left: Left, number: int, copies: list[Copy], contents: Mapping[str, bytes | None]) -> dict[int, Item]:
-    """Return what is to be believed of a hundred items, and note which of their files are needed.
+def _read(number: int, copies: list[Copy], contents: Mapping[str, bytes | None]) -> dict[str, list[Item]]:
+    """Return the items of each file of a hundred, the latest last.
 
     :raises ValueError: the latest file is damaged; of others, that were superseded, nothing is needed.
     """
@@ -86,16 +90,23 @@ def _believed(left: Left, number: int, copies: list[Copy], contents: Mapping[str
                 raise ValueError(f"{copy.name} is damaged ({error})") from None
     if not read:
         raise ValueError(f"items-{number:04} is missing")
-    found: dict[int, Item] = {}
-    for items in read.values():
-        found |= {item.index: settled(found.get(item.index, item), item) for item in items}
-    *_, newest = read
-    if list(found.values()) != read[newest]:
-        left.unlike.add(number)
-    left.open[number] = [
-        name for name, items in read.items() if any(may_settle(item, found[item.index]) for item in items)
-    ]
-    if newest not in left.open[number]:
-        left.newest[number] = newest
-    left.superseded += [name for name in read if name not in (newest, *left.open[number])]
-    return found
+    return read
+
+
+def _settle(left: Left, found: dict[int, Item], read: Mapping[int, Mapping[str, list[Item]]]) -> None:
+    """Believe who made a submit, and note which files are needed.
+
+    :param found: the items by the latest files.
+    """
+    doubts = Doubts(found.values())
+    for items in (items for copies in read.values() for items in copies.values()):
+        found |= {item.index: item for item in filter(None, map(doubts.settled, items))}
+    for number, copies in read.items():
+        *_, newest = copies
+        start, end = number * CHUNK, (number + 1) * CHUNK
+        if [found[index] for index in range(start, end) if index in found] != copies[newest]:
+            left.unlike.add(number)
+        left.open[number] = [name for name, items in copies.items() if any(map(doubts.may_settle, items))]
+        if newest not in left.open[number]:
+            left.newest[number] = newest
+        left.superseded += [name for name in copies if name not in (newest, *left.open[number])]

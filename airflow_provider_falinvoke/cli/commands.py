@@ -91,7 +91,7 @@ def _bring_home(request_id: str, folder: str, deadline: float, args: Namespace) 
 def emulator(args: Namespace) -> None:
     """Become the emulator, with the options that were given."""
     if find_spec("PIL") is None:
-        say("The emulator needs Pillow: pip install 'airflow-provider-falinvoke[emulator]'")
+        say("The emulator needs Pillow: install airflow-provider-falinvoke[emulator], with your Airflow's constraints")
         raise SystemExit(FAILED)
     given: list[str] = []
     for flag, metavar, repeated, _ in EMULATOR_OPTIONS:

@@ -8,7 +8,9 @@ try:
     import uvicorn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f"the emulator needs {error.name}: pip install 'airflow-provider-falinvoke[emulator]'", name=error.name
+        f"the emulator needs {error.name}: install airflow-provider-falinvoke[emulator], "
+        "with your Airflow's constraints",
+        name=error.name,
     ) from error
 
 from airflow_provider_falinvoke.emulator.clock import ManualClock

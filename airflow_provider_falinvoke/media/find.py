@@ -133,6 +133,8 @@ def _walk(node: Any, at: _At, depth: int) -> Iterator[Media | tuple[str | None, 
         for key, value in node.items():
             where = f"{at.where}.{printable(key, 80)}".removeprefix(".")
             if key == "b64_json" and isinstance(value, str):
+                if not value.strip():  # some fill in what they do not give, beside a URL
+                    continue
                 prefix = "" if _URL.match(value) else f"data:{kind or 'application/octet-stream'};base64,"
                 yield _file(prefix + value.strip(), _At(where, True, kind, flags))
             else:

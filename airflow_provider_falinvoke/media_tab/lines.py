@@ -13,8 +13,10 @@ from typing import NamedTuple
 Read = Callable[[int, int], bytes]
 
 _BLOCK = 1 << 16
-#: A longer line is none of ours: a job of 64 files takes some 40 kB.
-LONGEST = 256 << 10
+#: A longer line is none of ours: a job of 64 files takes some 40 kB, the times of a speech's 10,000 characters 1 MB.
+LONGEST = 2 << 20
+#: A page of longer lines has fewer of them.
+PAGE = 4 << 20
 
 
 class Line(NamedTuple):
@@ -55,6 +57,8 @@ def page_at(read: Read, size: int, at: int, count: int) -> Lines:
     end = at
     while len(lines) < count and end < size:
         line = line_at(read, size, end)
+        if lines and line.at + len(line.data) - at > PAGE:
+            break
         lines.append(line)
         end = line.at + len(line.data)
     before = _start_of_page_before(read, at, count) if at > 0 else None
@@ -92,7 +96,7 @@ def starts_line(read: Read, size: int, at: int) -> bool:
 
 
 def _start_of_page_before(read: Read, end: int, count: int) -> int:
-    """Return where the ``count`` lines before ``end``, at which a line ends, begin."""
+    """Return where the ``count`` lines before ``end``, at which a line ends, begin; fewer, where they are long."""
     # The last byte ends the last of the wanted lines; the break before the first of them is one more.
     start = line_end = end - 1
     while start > 0:
@@ -101,6 +105,8 @@ def _start_of_page_before(read: Read, end: int, count: int) -> int:
             raise ValueError("a line is too long")
         start, found = start - len(block), len(block)
         while (found := block.rfind(b"\n", 0, found)) >= 0:
+            if end - start - found - 1 > PAGE and line_end < end - 1:
+                return line_end + 1  # the line between the two is one too many
             count, line_end = count - 1, start + found
             if count == 0:
                 return line_end + 1

@@ -140,8 +140,6 @@ class FalSpeechOperator(RunsBatch, TypedInputOperator):
         saving = saving_of(self, context)
         limit = int(amount_of("max_characters", self.max_characters))
         parts = split_once(request.input["text"], limit, Folder(f"{home_of(saving)}/{JOURNAL}"))
-        if not parts:
-            raise FalInvokeInputError("text: it holds nothing but blanks; nothing was sent.")
         inputs = Inputs(
             [{"input": fields} for fields in self._inputs(request.input, parts)],
             conn_id=self.fal_conn_id,

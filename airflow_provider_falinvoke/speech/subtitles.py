@@ -19,8 +19,9 @@ SILENCE = 1.0
 SHORTEST = 0.5
 #: A player shows nothing of a cue that ends as it begins.
 _TICK = 0.001
-#: What parts the times of a cue must not stand in its text.
-_ARROW = re.compile("-{2,}>")
+#: What parts the times of a cue must not stand in its text. Looked for from a run's first dash alone: from each, a long
+#: run would be read again and again.
+_ARROW = re.compile("(?<!-)-{2,}>")
 _CLOSERS = "".join(CLOSERS)
 _ENDS = tuple(SENTENCE_ENDS | WIDE_SENTENCE_ENDS)
 

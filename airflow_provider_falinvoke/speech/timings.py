@@ -104,24 +104,37 @@ def _read(value: Any, depth: int = 0) -> list[Word] | None:
     found: list[Word] = []
     offset, last = 0.0, 0.0
     for item in value:
-        more = _alignment(item) if isinstance(item, dict) and _ALIGNMENT[0] in item else _one(item)
+        if item is None:  # a piece of which nothing is told
+            continue
+        more = _piece(item, depth, found[-1].end - offset if found else 0.0)
         if more is None:
             return None
         if more and more[0].start < _ABOUT_ZERO and last > _WELL_ON:
             offset = found[-1].end
         found += [word.moved(offset) for word in more]
         last = more[-1].start if more else last
-    return found
+    return found if any(word.end for word in found) else None
 
 
-def _one(item: Any) -> list[Word] | None:
-    if isinstance(item, dict):
-        fields = [next((item[name] for name in names if name in item), None) for names in (_TEXT, _START, _END)]
-    elif isinstance(item, (list, tuple)) and len(item) == _FIELDS:
-        fields = list(item)
-    else:
+def _piece(item: Any, depth: int, at: float) -> list[Word] | None:
+    """Return the words of one item of a list.
+
+    :param at: when a word is heard that the model could not place, such as a number, or a laugh.
+    """
+    if isinstance(item, (list, tuple)) and len(item) == _FIELDS:
+        text, start, end = item
+    elif not isinstance(item, dict):
         return None
-    return _timed([fields[0]], [fields[1]], [fields[2]])
+    elif _ALIGNMENT[0] in item:
+        return _alignment(item)
+    elif not any(name in item for name in _TEXT):
+        return _read(item, depth + 1)
+    else:
+        text, start, end = (
+            next((item[name] for name in names if name in item), None) for names in (_TEXT, _START, _END)
+        )
+    known = [time for time in (start, end) if time is not None] or [at]
+    return _timed([text], known[:1], known[-1:])
 
 
 def _alignment(value: dict[str, Any]) -> list[Word] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _FORMATS = {1: "PCM", 3: "float", 6: "A-law", 7: "µ-law"}
 #: What follows the number of a format in an extensible header.
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _UNKNOWN = 0xFFFFFFFF
+#: The header of a WAV file, wherever it stands.
+_ANOTHER = re.compile(b"RIFF.{4}WAVE", re.DOTALL)
 #: A WAV file counts its bytes in 32 bits.
 LARGEST = 2**32 - 2**16
 
@@ -116,12 +119,24 @@ def _format(data: bytes) -> Format:
 
 
 def _samples(file: IO[bytes], block: int, size: int | None) -> Iterator[bytes]:
-    """Yield whole samples: ``size`` bytes of them, or to the end of the file."""
-    left, rest = size, b""
+    """Yield whole samples: ``size`` bytes of them, or to the end of the file.
+
+    :raises WavError: another file follows, of which a player would hear nothing, or its header as a sound.
+    """
+    left, rest, before = size, b"", b""
     while data := file.read(_BLOCK if left is None else min(_BLOCK, left)):
         left = None if left is None else left - len(data)
+        _refuse_another(before := before + data)
+        before = before[1 - _RIFF_HEADER :]
         data = rest + data
         whole = len(data) // block * block
         rest = data[whole:]
         if whole:
             yield data[:whole]
+    if left == 0:  # of an odd number of bytes, one more may come first
+        _refuse_another(before + file.read(_RIFF_HEADER + 1))
+
+
+def _refuse_another(data: bytes) -> None:
+    if _ANOTHER.search(data):
+        raise WavError("it is several files, one after the other")

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_falinvoke.emulator import Emulator, Fault
 from tests.airflow.deployment import Deployment
 from tests.airflow.job import Job
-from tests.airflow.lab import DAGS, Lab
+from tests.airflow.lab import DAGS, MODELS, Lab
 from tests.support.statsd import StatsdServer
 
 
@@ -44,7 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     home: Path = tmp_path_factory.mktemp("observed")
     with (
         StatsdServer() as statsd,
-        Emulator(quota_per_minute=None, quota_per_hour=None) as emulator,
+        Emulator(durations=MODELS, quota_per_minute=None, quota_per_hour=None) as emulator,
         Deployment(
             home / "airflow", DAGS, {"falinvoke_default": emulator.connection}, settings=statsd.settings
         ) as airflow,

@@ -71,7 +71,7 @@ def test_each_family_requires_its_text(cls: type[FalInput], required: str | None
         assert checked(cls) == {}
         return
     assert checked(cls, **{required: "x"}) == {required: "x"}
-    for fields in ({}, {required: None}, {required: ""}, {required: [7]}):
+    for fields in ({}, {required: None}, {required: ""}, {required: " \n\u3000"}, {required: [7]}):
         with pytest.raises(ValidationError, match=required):
             checked(cls, **fields)
 

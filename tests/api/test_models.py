@@ -234,6 +234,9 @@ def test_a_set_is_the_same_list_in_every_process() -> None:
     words = [f"word {number}" for number in range(10, 30)]
     nested = {"styles": set(words), "more": [{"pairs": frozenset({(2, "b"), (1, "a")})}]}
     assert sent(nested)["input"] == {"styles": words, "more": [{"pairs": [[1, "a"], [2, "b"]]}]}
+    pairs = [[f"{number}", f"{99 - number}"] for number in range(10, 50)]
+    groups = {frozenset(pair) for pair in pairs} | {(frozenset(pair), 1) for pair in pairs}
+    assert sent({"groups": groups})["input"]["groups"] == [*pairs, *([pair, 1] for pair in pairs)]
 
 
 def circle() -> dict[str, Any]:

@@ -161,6 +161,12 @@ def test_a_file_that_cannot_be_read_is_an_error_that_may_pass(tmp_path: Path) ->
         list(inputs("nothing://at/all").check())
 
 
+@pytest.mark.parametrize("missing", [float("nan"), float("inf")])
+def test_what_pandas_has_in_place_of_a_missing_prompt_is_none(missing: float) -> None:
+    with pytest.raises(FalInvokeInputError, match=r"nothing was sent\.\s+item 1: input: a number"):
+        bodies(["fine", missing])
+
+
 def test_a_number_of_ten_thousand_digits_is_an_error_of_its_line(tmp_path: Path) -> None:
     with pytest.raises(FalInvokeInputError, match="line 1: not JSON"):
         list(inputs(jsonl(tmp_path, "9" * 10_000)).check())

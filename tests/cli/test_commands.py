@@ -178,4 +178,4 @@ def test_without_pillow_the_emulator_says_what_to_install(cli: Run, monkeypatch:
     monkeypatch.setattr(commands, "find_spec", lambda name: None)
     ended = cli("emulator")
     assert ended.code == 1
-    assert "airflow-provider-falinvoke[emulator]" in ended.err
+    assert "install airflow-provider-falinvoke[emulator], with your Airflow's constraints" in ended.err

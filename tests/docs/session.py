@@ -41,11 +41,10 @@ class Session:
     """One page's reader.
 
     :param home: an empty folder.
-    :param connection: ``falinvoke_default``, as JSON.
-    :param database: an Airflow database to begin with.
+    :param database: an Airflow database to begin with; ``falinvoke_default`` is in it.
     """
 
-    def __init__(self, home: Path, connection: str, database: Path) -> None:
+    def __init__(self, home: Path, database: Path) -> None:
         self.home = home
         self.names: dict[str, Any] = {"__name__": "__page__"}
         self._folder = home
@@ -73,7 +72,6 @@ class Session:
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
-            "AIRFLOW_CONN_FALINVOKE_DEFAULT": connection,
             "AIRFLOW_VAR_FALINVOKE_OUTPUT": (home / "output").as_uri(),
         }
 

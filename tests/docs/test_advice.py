@@ -27,7 +27,7 @@ def test_nobody_is_told_to_put_the_key_on_a_command_line(path: Path) -> None:
     assert [found[0] for found in ON_A_COMMAND_LINE.finditer(path.read_text())] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *sorted(PACKAGE.rglob("*.py"))], ids=lambda page: str(page.relative_to(ROOT)))
 def test_each_installation_is_constrained(page: Path) -> None:
     """Without constraints Airflow 3.2.2 installs, and cannot run a task: its own dependencies move on."""
     ours = [line for line in INSTALLATION.findall(page.read_text()) if "httpx[socks]" not in line]

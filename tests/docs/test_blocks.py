@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_falinvoke.emulator import Emulator
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of
 from tests.docs.session import Session, commands_of
+from tests.support.connections import stored
 
 WITH_BLOCKS = [page for page in PAGES if any(not block.reason for block in blocks_of(page))]
 
@@ -22,9 +23,11 @@ def name_of(page: Path) -> str:
 @pytest.fixture
 def session(airflow_db: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setenv("AIRFLOW_VAR_FALINVOKE_OUTPUT", (tmp_path / "output").as_uri())
-    reader = Session(tmp_path, emulator.connection_json, airflow_db)
-    yield reader
-    reader.close()
+    monkeypatch.delenv("AIRFLOW_CONN_FALINVOKE_DEFAULT")
+    with stored(emulator.connection):
+        reader = Session(tmp_path, airflow_db)
+        yield reader
+        reader.close()
 
 
 @pytest.mark.usefixtures("quick_deferral")

@@ -14,6 +14,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import Context
 from airflow.triggers.base import BaseTrigger
+from packaging.specifiers import SpecifierSet
 
 from tests.docs.blocks import ROOT
 
@@ -59,5 +60,9 @@ def test_the_versions_are_those_that_are_pinned_and_that_the_matrix_runs() -> No
         assert re.search(
             rf"^apache-airflow=={version}\.\d+$", (ROOT / f"constraints/airflow-{version}.txt").read_text(), re.M
         )
-    classifiers = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    project = (ROOT / "pyproject.toml").read_text()
+    classifiers = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
     assert pythons == classifiers
+    admitted = SpecifierSet(re.findall(r'^requires-python = "(.*)"', project, re.M)[0])
+    assert [python for python in pythons if f"{python}.0" not in admitted] == []
+    assert "cells+=(next:" in matrix, "the newest pre-release of Airflow too"

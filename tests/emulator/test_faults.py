@@ -29,6 +29,14 @@ def test_answer_gives_a_status_and_makes_no_job(status: int) -> None:
         assert api.post().status_code == 202
 
 
+def test_the_body_of_an_error_has_the_id_that_the_vendor_gives_it() -> None:
+    vendors = {401: "unauthorized", 404: "not_found", 429: "too_many_requests", 500: "server_error"}
+    with running() as api:
+        for status, error_id in vendors.items():
+            api.emulator.add_fault(Fault("answer", status=status))
+            assert api.post().json()["id"] == error_id
+
+
 def test_answer_after_the_post_was_accepted_leaves_a_job_behind() -> None:
     with running() as api:
         api.emulator.add_fault(Fault("answer", on="post", status=504, accepted=True))

@@ -14,6 +14,7 @@ from airflow_provider_falinvoke.operators.batch import FalInvokeBatchOperator
 from airflow_provider_falinvoke.operators.falinvoke import FalInvokeOperator
 from airflow_provider_falinvoke.operators.speech import FalSpeechOperator
 from airflow_provider_falinvoke.sensors.falinvoke import FalInvokeSensor
+from tests.support import connections
 from tests.support.dags import run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_deferral")
@@ -25,15 +26,11 @@ SPEECH = "fal-ai/elevenlabs/tts/multilingual-v2"
 @pytest.fixture
 def stored() -> Iterator[Emulator]:
     """Yield an emulator to which a connection leads that is in Airflow's database, and nowhere else."""
-    from airflow.models import Connection
-    from airflow.utils.session import create_session
-
-    with Emulator(durations={MODEL: 0.5, SPEECH: 0.5}, quota_per_minute=None, quota_per_hour=None) as emulator:
-        with create_session() as session:
-            session.add(Connection(conn_id=CONN_ID, **emulator.connection))
+    with (
+        Emulator(durations={MODEL: 0.5, SPEECH: 0.5}, quota_per_minute=None, quota_per_hour=None) as emulator,
+        connections.stored(emulator.connection, CONN_ID),
+    ):
         yield emulator
-        with create_session() as session:
-            session.query(Connection).filter_by(conn_id=CONN_ID).delete()
 
 
 def arguments(folder: Path, **more: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_falinvoke import exceptions
+from airflow_provider_falinvoke._compat import AirflowNotFoundException
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.api.schedule import BriefWait
 from airflow_provider_falinvoke.emulator import Emulator, Fault, ManualClock
@@ -295,6 +296,11 @@ def test_a_connection_that_is_not_defined_is_a_sentence_and_no_exception(
     good, said = call("test_connection")
     assert not good
     assert "falinvoke_default" in said
+    with pytest.raises(AirflowNotFoundException) as caught:
+        call("get", "some-id")
+    for words in (said, str(caught.value)):
+        assert "`airflow connections import FILE`" in words
+        assert '{"falinvoke_default": {"conn_type": "falinvoke", "password": "YOUR MODEL ACCESS KEY"}}' in words
 
 
 # Airflow 3.3's own airflow.models.Connection uses what 3.3 deprecates.

@@ -34,6 +34,8 @@ A, B = "https://v3.fal.media/files/a.png", "https://v3.fal.media/files/b.wav"
             {"images": [{"b64_json": "QQ==", "content_type": "image/png"}]},
             [Media("data:image/png;base64,QQ==", "image/png")],
         ),
+        ({"images": [{"url": A, "b64_json": ""}, {"url": "", "b64_json": " "}]}, [Media(A)]),
+        ({"images": [{"url": A, "b64_json": None}]}, [Media(A)]),
         ({"images": [{"url": "data:image/png;base64,QQ=="}]}, [Media("data:image/png;base64,QQ==")]),
         ({"images": [{"b64_json": "data:image/png;base64,QQ=="}]}, [Media("data:image/png;base64,QQ==")]),
         ({"images": ["DATA:image/png;base64,QQ=="]}, [Media("DATA:image/png;base64,QQ==")]),

@@ -62,6 +62,7 @@ TEXTS = {
     "per cent and digits": "%41",
     "commas": ",",
     "dots": ".",
+    "dashes": "-",
     "slashes": "/",
     "backslashes": "\\",
     "steps up": "../",

@@ -396,6 +396,9 @@ class TestBounds:
         files = save(made_up(output), Saving(tmp_path.as_uri(), max_files=2, on_flagged="skip"))
         assert [file.number for file in files] == [2, 3]
 
+    def test_the_defaults_are_those_of_the_documentation(self) -> None:
+        assert (Saving.max_files, Saving.max_total_size, Saving.save_timeout) == (64, 20 * 2**30, 3600)
+
     def test_ten_thousand_files_are_few_by_default(self) -> None:
         output = {"images": [f"https://media.invalid/{number}.png" for number in range(10_000)]}
         choice = Saving("file:///x").choose(contents_of(output))

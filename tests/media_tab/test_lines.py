@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.media_tab.lines import LONGEST, Read, last_page, page_at, starts_line
+from airflow_provider_falinvoke.media_tab.lines import LONGEST, PAGE, Read, last_page, page_at, starts_line
 
 
 class File:
@@ -48,6 +48,26 @@ def test_each_line_is_on_one_page_and_the_way_back_is_the_way_there(lines: int, 
     assert (at, back) == (0, max(0, -(-lines // 24) - 1))
 
 
+def test_lines_as_long_as_the_times_of_a_speech_are_shown_a_few_on_a_page() -> None:
+    """Not one of them could be shown, nor any other line of their page."""
+    lengths = [10, 1_900_000, 10, *[900_000] * 9, 1_900_000, 1_900_000, 1_900_000, 20, 30]
+    wanted = [b"x" * length + b"\n" for length in lengths]
+    file = File(b"".join(wanted))
+    size = len(file.data)
+    pages = walk(file.read, size, 0, 24)
+    assert [line for page in pages for line in page] == wanted
+    assert max(sum(map(len, page)) for page in pages) <= PAGE
+    assert len(pages) < 6
+    at, ends = last_page(file.read, size, 24), size
+    while True:
+        page = page_at(file.read, size, at, 24)
+        assert page.lines[-1].at + len(page.lines[-1].data) >= ends, "no line is left out on the way back"
+        if page.before is None:
+            break
+        at, ends = page.before, at
+    assert at == 0
+
+
 def test_a_page_of_ten_thousand_lines_costs_what_one_of_a_hundred_does() -> None:
     file = File(b"".join(b"%1199d\n" % number for number in range(10_000)))
     size = len(file.data)
@@ -66,6 +86,15 @@ def test_a_page_begins_where_a_line_does(at: int) -> None:
         return
     with pytest.raises(ValueError, match="no line begins there"):
         page_at(file.read, 11, at, 24)
+
+
+def test_a_line_may_have_256_kb_and_a_block_is_all_that_a_longer_one_gains() -> None:
+    for length, shown in ((256 << 10, True), (320 << 10, True), ((320 << 10) + 2, False)):
+        file = File(b"x" * (length - 1) + b"\n")
+        try:
+            assert (len(page_at(file.read, length, 0, 24).lines[0].data) == length) is shown
+        except ValueError:
+            assert not shown
 
 
 def test_a_file_without_a_line_break_is_given_up_soon() -> None:

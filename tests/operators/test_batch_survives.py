@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import shutil
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_falinvoke._compat import AirflowFailException, TaskDeferred
+from airflow_provider_falinvoke.batch import copies, journal, left, rows
 from airflow_provider_falinvoke.batch.claims import JournalError, TakenOverError
 from airflow_provider_falinvoke.batch.journal import Journal
 from airflow_provider_falinvoke.batch.phases import Asked, Item, Phase
@@ -122,8 +124,9 @@ def test_an_intent_that_cannot_be_written_stops_the_post_and_withdrawing_never_r
         intent.withdraw()
 
 
+@pytest.mark.parametrize("now", [prompts(3), ["p2", "p0", "p1"]])
 def test_a_task_that_is_cleared_while_its_posts_are_in_the_air_pays_nothing_twice_and_finds_its_jobs(
-    emulator: Emulator, tmp_path: Path
+    emulator: Emulator, tmp_path: Path, now: list[str]
 ) -> None:
     """Whatever the clear was meant for: nobody was told that anything may have been paid."""
     run = Runner(tmp_path, inputs=prompts(3), model_id=INSTANT)
@@ -143,16 +146,17 @@ def test_a_task_that_is_cleared_while_its_posts_are_in_the_air_pays_nothing_twic
     after = next_try_of(run)
     after.ti.max_tries += 1
     with pytest.raises(AirflowFailException, match="3 ambiguous"):
-        after.try_()
+        after.try_(inputs=now)
     old.join()
     assert isinstance(errors[0], TakenOverError)
     assert all(request_id in str(errors[0]) for request_id in emulator.jobs), "each accepted job is named"
-    assert after.retry()["done"] == 3
+    assert after.retry(inputs=now)["done"] == 3
     assert posts_by_prompt(emulator) == once_each(3)
 
 
+@pytest.mark.parametrize("now", [prompts(2), ["p1", "p0"], ["p1"]])
 def test_an_old_process_that_tells_while_the_new_one_runs_is_heard(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: list[str]
 ) -> None:
     run = Runner(tmp_path, inputs=prompts(2), model_id=INSTANT)
     emulator.add_fault(Fault("slow", on="post", seconds=1.0, times=2))
@@ -172,7 +176,9 @@ def test_an_old_process_that_tells_while_the_new_one_runs_is_heard(
         return catch_up(self)
 
     monkeypatch.setattr(Journal, "catch_up", once_the_old_process_has_ended)
-    assert next_try_of(run).try_()["done"] == 2
+    after = next_try_of(run)
+    assert after.try_(inputs=now)["done"] == len(now)
+    assert [row["prompt"] for row in after.manifest()] == now
     assert posts_by_prompt(emulator) == once_each(2)
 
 
@@ -331,3 +337,76 @@ def test_a_job_in_flight_that_a_try_does_not_ask_for_is_found_by_the_next(emulat
     assert run.retry(inputs=prompts(1))["done"] == 1
     assert run.retry(inputs=prompts(3))["done"] == 3
     assert posts_by_prompt(emulator) == once_each(3)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a batch of some items take several files of the journal."""
+    for module in (copies, journal, left, rows):
+        monkeypatch.setattr(module, "CHUNK", 5)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_inputs_in_another_order_pay_for_no_item_twice(emulator: Emulator, tmp_path: Path) -> None:
+    """Airflow's own task state store goes by the place, and takes another item's state (apache/airflow #72725)."""
+    run = Runner(tmp_path, model_id=INSTANT)
+    assert run.try_(inputs=prompts(12))["done"] == 12
+    run.clear()
+    assert run.try_(inputs=["new", *prompts(12)])["done"] == 13
+    assert run.retry(inputs=[*reversed(prompts(12)), "newer"])["done"] == 13
+    assert [row["prompt"] for row in run.manifest()] == [*reversed(prompts(12)), "newer"]
+    assert [row["index"] for row in run.manifest()] == list(range(13))
+    assert all(row["request_id"] in row["files"][0]["path"] for row in run.manifest())
+    assert run.retry(inputs=["new", "p11"])["done"] == 2
+    assert posts_by_prompt(emulator) == once_each(12) + Counter(["new", "newer"])
+    assert not [path for path in (run.home / "_batch").iterdir() if path.name.startswith("order")]
+
+
+def test_jobs_in_flight_follow_inputs_in_another_order(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path)
+    with pytest.raises(TaskDeferred):
+        call(run.operator(inputs=prompts(6), max_in_flight=3), "execute", run.ti)
+    assert run.retry(inputs=["new", *prompts(6)])["done"] == 7
+    assert posts_by_prompt(emulator) == once_each(6) + Counter(["new"])
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_process_that_dies_while_it_puts_the_journal_in_order_costs_nothing(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Runner(tmp_path / "0", model_id=INSTANT)
+    run.try_(inputs=prompts(12))
+    write, rounds = AnyFolder.write, 0
+    for dies_at in itertools.count(1):
+        shutil.rmtree(tmp_path / "1", ignore_errors=True)
+        shutil.copytree(tmp_path / "0", tmp_path / "1")
+        again = Runner(tmp_path / "1", model_id=INSTANT)
+        writes = itertools.count(1)
+
+        def dying(self: AnyFolder, name: str, data: bytes, content_type: str) -> None:
+            if next(writes) == dies_at:  # noqa: B023 - it is called within this round
+                raise SystemExit
+            write(self, name, data, content_type)
+
+        with monkeypatch.context() as patched, contextlib.suppress(SystemExit):
+            patched.setattr(AnyFolder, "write", dying)
+            again.retry(inputs=list(reversed(prompts(12))))
+            break
+        rounds += 1
+        assert again.retry(inputs=["p0", *reversed(prompts(12))])["done"] == 13
+        assert [row["prompt"] for row in again.manifest()] == ["p0", *reversed(prompts(12))]
+        assert all(row["request_id"] in row["files"][0]["path"] for row in again.manifest())
+    assert rounds > 8
+    assert posts_by_prompt(emulator) == once_each(12) + Counter({"p0": rounds})
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_is_lost_of_the_journal_is_not_paid_again_in_another_order(emulator: Emulator, tmp_path: Path) -> None:
+    run = Runner(tmp_path, model_id=INSTANT)
+    run.try_(inputs=prompts(12))
+    (file,) = (run.home / "_batch").glob("items-0001.*")
+    file.write_text("{")
+    with pytest.raises(AirflowFailException, match="5 ambiguous"):
+        run.retry(inputs=list(reversed(prompts(12))))
+    assert posts_by_prompt(emulator) == once_each(12)
+    assert sum("items-0001" in (row["error"] or "") for row in run.manifest()) == 5

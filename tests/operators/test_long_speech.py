@@ -269,7 +269,7 @@ def test_a_long_text_of_a_template_is_found_before_anything_is_sent(emulator: Em
 
 
 def test_a_text_of_blanks_alone_is_refused(emulator: Emulator, tmp_path: Path) -> None:
-    with pytest.raises(AirflowFailException, match="nothing but blanks; nothing was sent"):
+    with pytest.raises(FalInvokeInputError, match="more than blanks"):
         Speech(tmp_path, text=" \n" * 500).try_()
     assert emulator.requests == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_falinvoke.speech import mp3
+from airflow_provider_falinvoke.speech import wav as wave_files
 from airflow_provider_falinvoke.speech.joining import Opener, Sound, join, measure, why_apart
 
 
@@ -68,6 +69,20 @@ def test_the_length_of_a_wav_is_that_of_its_samples() -> None:
         assert measure(opener(bytes(streamed))).seconds == 0.5
         with wave.open(io.BytesIO(joined(bytes(streamed), cut_off))) as file:
             assert file.getnframes() == 16_000
+
+
+@pytest.mark.parametrize("size", [8000, -1, 0x7FFFF000])
+@pytest.mark.parametrize("pad", [b"", b"\0"])
+@pytest.mark.parametrize("block", [1 << 18, 1000, 7])
+def test_no_sound_is_lost_of_what_is_several_wav_files_in_one(
+    monkeypatch: pytest.MonkeyPatch, size: int, pad: bytes, block: int
+) -> None:
+    """Servers that stream a speech send one whole file after the other (remsky/Kokoro-FastAPI #94)."""
+    monkeypatch.setattr(wave_files, "_BLOCK", block)
+    first = bytearray(wav(0.5))
+    first[40:44] = (size % 2**32).to_bytes(4, "little")
+    sounds = [measure(opener(wav(1))), measure(opener(bytes(first) + pad + wav(1)))]
+    assert why_apart(sounds) == "part 2 is a WAV file, but it is several files, one after the other"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,21 @@ def test_an_alignment_may_stand_beside_the_audio() -> None:
     assert read_timings({"audio": {"url": "x"}, "alignment": ALIGNMENT}) == HELLO
 
 
+def test_a_piece_or_a_word_that_is_not_timed_costs_no_other_its_time() -> None:
+    """ElevenLabs' alignments may be null (elevenlabs/elevenlabs-docs #76), and so may the times of single words."""
+    assert read_timings({"timestamps": [None, ALIGNMENT, None]}) == HELLO
+    assert read_timings({"timestamps": [{"alignment": ALIGNMENT, "normalized_alignment": None}]}) == HELLO
+    assert read_timings({"timestamps": [{"alignment": None, "normalized_alignment": ALIGNMENT}]}) == HELLO
+    words = [["In", 0, 0.4], ["1984", None, None], ["it", 0.9, None], ["was", None, 1.2], {"text": "(laughs)"}]
+    assert read_timings({"timestamps": words}) == [
+        Word("In", 0, 0.4),
+        Word("1984", 0.4, 0.4),
+        Word("it", 0.9, 0.9),
+        Word("was", 1.2, 1.2),
+        Word("(laughs)", 1.2, 1.2),
+    ]
+
+
 def test_pieces_that_count_from_their_own_beginning_follow_one_another() -> None:
     two = read_timings({"timestamps": [ALIGNMENT, ALIGNMENT]})
     assert two is not None
@@ -67,6 +82,8 @@ def test_pieces_that_count_from_their_own_beginning_follow_one_another() -> None
         {"timestamps": {**ALIGNMENT, "characters": ["a"]}},
         {"timestamps": {**ALIGNMENT, "character_end_times_seconds": None}},
         {"timestamps": [["a", 1]]},
+        {"timestamps": [["a", None, None]]},
+        {"timestamps": [None]},
     ],
 )
 def test_what_cannot_be_read_is_none_and_no_error(output: Any) -> None:
@@ -142,6 +159,9 @@ def test_words_of_scripts_without_blanks_have_none_between_them_and_those_of_han
     assert words("今日は", "晴れ", "です。") == "今日は晴れです。"
     assert words("안녕하세요", "여러분") == "안녕하세요 여러분"
     assert words("สวัสดี", "ครับ") == "สวัสดีครับ"
+    assert words("ສະບາຍ", "ດີ") == "ສະບາຍດີ"
+    assert words("សួស្តី", "អ្នក") == "សួស្តីអ្នក"
+    assert words("မင်္ဂလာ", "ပါ") == "မင်္ဂလာပါ"
     assert words("今日は", "sunny", "です") == "今日は sunny です"
 
 

@@ -43,6 +43,7 @@ class Simulation:
             timeline=Timeline(self.clock),
             durations=durations or {},
             jitter=0.0,
+            queue_time=None,
             statuses={},
             accept_status=202,
             media_ttl=None,
