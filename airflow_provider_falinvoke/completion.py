@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from airflow_provider_falinvoke import metrics
@@ -102,6 +103,11 @@ def _saving_of(task: SavesFiles, context: Context) -> Saving:
     if "None" in folder.split("/"):
         raise FalInvokeInputError(
             f"output_path renders to {folder!r}: something in its template has no value, such as a param that is null."
+        )
+    if folder and "://" not in folder and not Path(folder).is_absolute():
+        raise FalInvokeInputError(
+            f"output_path is {folder!r}, which lies in whatever folder a worker was started in, where a retry may not "
+            "find it. Begin it with a slash, or with a scheme such as file:// or s3://."
         )
     for name in ("output_path", "file_name"):
         if sendable(str(getattr(task, name)))[1]:

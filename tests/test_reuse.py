@@ -60,13 +60,6 @@ def test_it_finds_the_files_however_the_folder_is_written(
     assert len(emulator.posts()) == 1
 
 
-def test_it_finds_the_files_in_a_relative_folder(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert [make(tmp_path, output_path=folder)["reused"] for folder in ("made", "made")] == [False, True]
-
-
 def test_tags_make_no_difference(emulator: Emulator, tmp_path: Path) -> None:
     make(tmp_path, tags={"run": "1"})
     assert make(tmp_path, tags={"run": "2"})["reused"]

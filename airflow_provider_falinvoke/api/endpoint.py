@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import re
@@ -150,7 +151,12 @@ def _read_extra(conn_id: str, extra: dict[str, Any]) -> ConnectionExtra:
         return ConnectionExtra.model_validate(given)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise _wrong(conn_id, f"extra.{problem['loc'][0]}", problem["msg"]) from None
+        name = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, ConnectionExtra.model_fields, 1)
+            hint = f"; {near[0]!r} may be meant" if near else ""
+            raise _wrong(conn_id, f"extra.{name}", f"there is no such extra{hint}") from None
+        raise _wrong(conn_id, f"extra.{name}", problem["msg"]) from None
 
 
 def _base_url(conn_id: str, host: str | None, schema: str | None, port: int | None) -> httpx.URL:

@@ -7,6 +7,7 @@ a deadline, is of the wall clock, in epoch seconds; ``ahead`` of an outcome says
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,6 +31,8 @@ from airflow_provider_falinvoke.exceptions import (
 )
 
 INVOKE_PATH = "/v1/async-invoke"
+#: What OpenSSL calls an answer that is no TLS; its words changed over the versions.
+_NO_TLS = re.compile(r"wrong[_ ]version[_ ]number|record[_ ]layer[_ ]failure", re.I)
 _OPT_IN = " On a new account, enable fal models in the vendor's console first (effective after 10 to 15 minutes)."
 #: The longest part of a line, in characters.
 _SAID = 1_000
@@ -273,6 +276,8 @@ def gave_up(what: str, outcome: Outcome, request_id: str | None = None) -> FalIn
     status = outcome.status if isinstance(outcome, Reply) else None
     if isinstance(outcome, Failure) and not outcome.arrived:
         message = f"{message} Check the connection's host and port, the network, and the proxy."
+        if _NO_TLS.search(outcome.reason):
+            message += " The server does not seem to speak TLS: for plain HTTP, the connection's schema is http."
     is_oversized = isinstance(outcome, Failure) and outcome.oversized
     kind = FalInvokeReplyTooLargeError if is_oversized else FalInvokeUnreachableError
     return kind(message, request_id=request_id, status_code=status)

@@ -90,9 +90,14 @@ class Inputs:
                 if len(wrong) < _SHOWN:
                     wrong.append(f"{place}: {str(error).removeprefix('The request is wrong, nothing was sent: ')}")
         if wrong:
+            form = (
+                f"\n{self._path} must be JSONL: a JSON value in each line."
+                if self._path and all(": not JSON (" in line for line in wrong)
+                else ""
+            )
             more = f"\n… and {count - len(wrong)} more" if count > len(wrong) else ""
             raise FalInvokeInputError(
-                f"{count} of the inputs are wrong; nothing was sent.\n" + "\n".join(wrong) + more,
+                f"{count} of the inputs are wrong; nothing was sent.\n" + "\n".join(wrong) + more + form,
             )
 
     def pick(self, indexes: Collection[int]) -> Iterator[tuple[int, Checked | FalInvokeInputError]]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_falinvoke.api.clients import preview
+from airflow_provider_falinvoke.api.inputs import likely_slips
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus, InvokeRequest
 from airflow_provider_falinvoke.api.outcomes import INVOKE_PATH, Send
 from airflow_provider_falinvoke.api.pricing import estimate
+from airflow_provider_falinvoke.api.printable import printable
 from airflow_provider_falinvoke.api.protocol import completed
 from airflow_provider_falinvoke.cli.ending import (
     FAILED,
@@ -114,12 +116,14 @@ def _tag(text: str) -> dict[str, str]:
 
 
 def show(request: InvokeRequest, hook: WatchedHook) -> None:
-    """Tell what will be sent, the key masked, and what it is estimated to cost."""
+    """Tell what will be sent, the key masked, what in it is probably misspelt, and what it is estimated to cost."""
     sent = preview(Send("POST", INVOKE_PATH, request.body()), hook.endpoint)
     say(f"{sent.method} {sent.url}")
     for name, value in sent.headers.items():
         say(f"{name}: {'Bearer ***' if name == 'authorization' else value}")
     say("\n" + json.dumps(json.loads(sent.content), indent=2, ensure_ascii=False) + "\n")
+    for slip in likely_slips(request.model_id, tuple(request.input)):
+        say(f"This may be a slip of the pen: {printable(slip, 400)}")
     cost = estimate(request, hook.endpoint.extra.prices)
     if cost is None:
         say("What it costs is not known: the connection has no price for this model, or the input no size.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,12 @@ from airflow_provider_falinvoke.media.naming import FileName, Place
 FlagPolicy = Literal["keep", "fail", "skip"]
 #: So many of what is left out are named.
 _SHOWN = 100
+#: What brings the storages that are asked for most.
+_PROVIDERS = {
+    "s3": "apache-airflow-providers-amazon[s3fs]",
+    "gs": "apache-airflow-providers-google",
+    "abfs": "apache-airflow-providers-microsoft-azure",
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,15 @@ class Saving:
             Folder(self.output_path).check()
         except Exception as error:  # each storage has errors of its own
             raise FalInvokeMediaError(
-                f"output_path {self.output_path} cannot be written to: {error}. Nothing was submitted, and nothing is "
-                "paid."
+                f"output_path {self.output_path} cannot be written to: {error}.{_what_to_install(error)} Nothing was "
+                "submitted, and nothing is paid."
             ) from error
+
+
+def _what_to_install(error: Exception) -> str:
+    # Airflow's words for a scheme that none of the installed providers brings.
+    found = re.fullmatch(r"No filesystem registered for scheme (\w+)", str(error))
+    return f" Install {_PROVIDERS[found[1]]} on each worker." if found and found[1] in _PROVIDERS else ""
 
 
 @dataclass(frozen=True)

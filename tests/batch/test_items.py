@@ -104,6 +104,14 @@ def test_every_wrong_item_is_found_before_anything_is_paid_and_named_by_its_line
     assert "line 1:" not in text
 
 
+def test_a_file_that_is_no_jsonl_at_all_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(FalInvokeInputError, match=r"must be JSONL: a JSON value in each line"):
+        list(inputs(jsonl(tmp_path, "prompt,seed", "a fox,1")).check())
+    with pytest.raises(FalInvokeInputError) as caught:
+        list(inputs(jsonl(tmp_path, '"a fox"', "7", "{")).check())
+    assert "JSONL" not in str(caught.value).replace(".jsonl", "")
+
+
 def test_wrong_items_of_a_list_are_named_by_their_index() -> None:
     with pytest.raises(FalInvokeInputError, match="item 1: input: "):
         list(inputs(["fine", None]).check())

@@ -146,6 +146,13 @@ def test_an_api_out_of_reach_is_a_sentence(cli: Run, connect: Connect) -> None:
     assert "Check the connection's host" in ended.err
 
 
+def test_an_api_that_speaks_plain_http_is_told_from_others(cli: Run, connect: Connect, emulator: Emulator) -> None:
+    connect(schema="https")
+    assert "for plain HTTP, the connection's schema is http" in cli("models").err
+    connect(host="https://api.invalid")
+    assert "plain HTTP" not in cli("models").err
+
+
 def test_the_emulator_takes_the_place_of_the_command(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(os, "execv", lambda *words: started.append(words))

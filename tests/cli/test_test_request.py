@@ -113,6 +113,13 @@ def test_it_says_what_the_job_is_estimated_to_cost(cli: Run, connect: Connect) -
     assert "not known" in cli("test-request", SHORT, "--prompt", "a fox").err
 
 
+def test_what_is_probably_misspelt_is_said_before_the_question(cli: Run, emulator: Emulator) -> None:
+    ended = cli("test-request", FAST, "--prompt", "a fox", "--input", '{"num_image": 4}', typed="n\n")
+    assert "slip of the pen" in ended.err.partition("[y/N]")[0]
+    assert "'num_images' meant?" in ended.err
+    assert emulator.posts() == []
+
+
 def test_a_request_in_a_file_is_sent_as_it_stands(cli: Run, emulator: Emulator, tmp_path: Path) -> None:
     """As the vendor's own Test request button takes it."""
     file = tmp_path / "request.json"

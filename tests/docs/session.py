@@ -174,6 +174,10 @@ class Session:
         elif ENDLESS.search(plain):
             return _parse_airflow(plain)
         elif first in ("airflow", "pytest", "python", "curl", "find", "ls"):
+            # It comes with nothing that the page installs, unlike the others.
+            assert (first, block.language) != ("pytest", "sh") or re.search(
+                r"^pip install .*\bpytest\b", block.page.read_text(), re.M
+            ), block
             done = self._bash(command)
             if first == "pytest" or plain.startswith(("airflow dags test", "airflow connections import")):
                 self._unused.clear()
@@ -270,7 +274,7 @@ def _read_installation(block: Block, command: str) -> None:
         del words[at : at + 2]
     for word in words:
         match = re.fullmatch(r"(\.|[\w-]+)(?:\[([\w,-]+)\])?", word)
-        assert match and match[1] in (".", DISTRIBUTION), f"{block}: {command}"
+        assert match and match[1] in (".", DISTRIBUTION, "pytest"), f"{block}: {command}"
         assert set((match[2] or "").split(",")) - {""} <= set(project["optional-dependencies"]), f"{block}: {command}"
 
 

@@ -636,6 +636,12 @@ def test_a_storage_that_does_not_work_is_found_before_anything_is_paid(path: str
         Saving(path).check_folder()
 
 
+@pytest.mark.parametrize(("path", "package"), [("gs://bucket/key", "google"), ("abfs://bucket/key", "microsoft-azure")])
+def test_a_storage_whose_provider_is_missing_says_what_to_install(path: str, package: str) -> None:
+    with pytest.raises(FalInvokeMediaError, match=rf"Install apache-airflow-providers-{package} on each worker"):
+        Saving(path).check_folder()
+
+
 def test_a_storage_that_works_is_left_as_it_was(s3_server: Bucket, tmp_path: Path) -> None:
     for path in (s3_server.path(), tmp_path.as_uri(), None):
         Saving(path).check_folder()

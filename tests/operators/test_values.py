@@ -104,6 +104,14 @@ def test_a_prompt_without_a_value_is_refused_before_anything_is_sent(
     refused(ran, emulator, "" if native else "its template may have no value")
 
 
+@pytest.mark.parametrize("folder", ["pictures", "~/pictures", "s3:/bucket/key", "{{ 'pictures' }}/one"])
+def test_a_folder_that_depends_on_where_the_worker_was_started_is_refused(folder: str, emulator: Emulator) -> None:
+    """Where the journal of a batch is not found again, a retry would pay for all of it again."""
+    refused(run_tasks(lambda: make(output_path=folder)), emulator, "Begin it with a slash")
+    batch: dict[str, Any] = {"model_id": INSTANT, "inputs": ["a"], "output_path": folder}
+    refused(run_tasks(lambda: FalInvokeBatchOperator(task_id="make", **batch)), emulator, "Begin it with a slash")
+
+
 def test_what_mapped_tasks_returned_is_a_list_of_the_input(emulator: Emulator) -> None:
     def build() -> None:
         @task
