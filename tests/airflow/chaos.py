@@ -157,6 +157,7 @@ def run_together(lab: Lab, rows: Sequence[Row], say: Callable[[str], None], at_o
     :param say: takes a line for each job that ended.
     """
 
+    lab.emulator.reset()  # jobs of other rows have the same names
     numbers = itertools.count()
 
     def one(row: Row, path: str) -> Finding:
