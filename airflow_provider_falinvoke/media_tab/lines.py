@@ -12,7 +12,8 @@ from typing import NamedTuple
 #: Returns the bytes from one offset up to another.
 Read = Callable[[int, int], bytes]
 
-_BLOCK = 1 << 16
+#: So many bytes are read at a time.
+BLOCK = 1 << 16
 #: A longer line is none of ours: a job of 64 files takes some 40 kB, the times of a speech's 10,000 characters 1 MB.
 LONGEST = 2 << 20
 #: A page of longer lines has fewer of them.
@@ -78,7 +79,7 @@ def line_at(read: Read, size: int, at: int) -> Line:
     data = b""
     while at + len(data) < size:
         start = at + len(data)
-        block = read(start, min(size, start + _BLOCK))
+        block = read(start, min(size, start + BLOCK))
         found = block.find(b"\n")
         if found >= 0:
             return Line(at, data + block[: found + 1])
@@ -100,7 +101,7 @@ def _start_of_page_before(read: Read, end: int, count: int) -> int:
     # The last byte ends the last of the wanted lines; the break before the first of them is one more.
     start = line_end = end - 1
     while start > 0:
-        block = read(max(0, start - _BLOCK), start)
+        block = read(max(0, start - BLOCK), start)
         if not block or line_end - start > LONGEST:
             raise ValueError("a line is too long")
         start, found = start - len(block), len(block)

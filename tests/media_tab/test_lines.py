@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_falinvoke.media_tab.lines import LONGEST, PAGE, Read, last_page, page_at, starts_line
+from airflow_provider_falinvoke.media_tab.lines import BLOCK, LONGEST, PAGE, Read, last_page, page_at, starts_line
 
 
 class File:
@@ -88,8 +88,8 @@ def test_a_page_begins_where_a_line_does(at: int) -> None:
         page_at(file.read, 11, at, 24)
 
 
-def test_a_line_may_have_256_kb_and_a_block_is_all_that_a_longer_one_gains() -> None:
-    for length, shown in ((256 << 10, True), (320 << 10, True), ((320 << 10) + 2, False)):
+def test_a_line_may_have_2_mb_and_a_block_is_all_that_a_longer_one_gains() -> None:
+    for length, shown in ((2 << 20, True), ((2 << 20) + 1, True), ((2 << 20) + BLOCK + 2, False)):
         file = File(b"x" * (length - 1) + b"\n")
         try:
             assert (len(page_at(file.read, length, 0, 24).lines[0].data) == length) is shown

@@ -45,7 +45,10 @@ def main(folder: Path) -> None:
         "503, then fine": ([Fault("answer", on="get", status=503, body=says_the_key)], {}),
         "FAILED while deferred": ([Fault("fail", body=f"the key {KEY} was refused")], {"defer_after": 0}),
         "output": ([Fault("merge", on="get", value={"model_id": KEY}, times=None)], {"defer_after": 0}),
-        "timeout while deferred": ([], {"timeout": 0.25, "defer_after": 0}),
+        "timeout while deferred": (
+            [Fault("spelling", on="get", value={"COMPLETED": "IN_PROGRESS"}, times=None)],
+            {"timeout": 0.25, "defer_after": 0},
+        ),
         "dropped": ([Fault("drop", on="post", accepted=True)], {}),
         "redirected": ([Fault("redirect", on="get", value="http://api.invalid/")], {}),
         "media": ([Fault("answer", on="media", status=410, body=says_the_key)], {}),
