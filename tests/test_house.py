@@ -134,7 +134,7 @@ def test_what_is_handed_to_airflow_is_made_portable_where_it_is_handed_over() ->
 
 def python(code: str) -> str:
     """Run ``code`` in a new interpreter, with nothing of this one's environment that Airflow would read."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -264,7 +264,7 @@ def test_a_process_that_sets_up_the_cores_stats_alone_sends_too() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         assert statsd.total("submitted") == statsd.total("submitted.fal-ai_flux_schnell") == 1

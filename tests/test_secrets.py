@@ -44,7 +44,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     with closing(sqlite3.connect(folder / "airflow.db")) as database:

@@ -92,7 +92,7 @@ class Deployment:
         for name in (*self.components, *self.triggerers):
             self.start(name)
         try:
-            self.until("the api-server answers", self._answers, seconds=120)
+            self.until("the api-server answers", self._answers, seconds=300)
         except BaseException:
             self.stop()
             raise
@@ -197,7 +197,7 @@ class Deployment:
         self._client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}/api/v2",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=120,  # a machine that is starting everything at once takes its time
+            timeout=300,  # a machine that is starting everything at once takes its time
             trust_env=False,
         )
         return True
@@ -220,7 +220,7 @@ class Deployment:
                 return False
             return True
 
-        self.until(f"DAG {dag_id} is parsed", unpaused, seconds=120)
+        self.until(f"DAG {dag_id} is parsed", unpaused, seconds=300)
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Unpause a DAG once it is parsed, start a run of it, and return the run's id."""

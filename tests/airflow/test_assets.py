@@ -49,7 +49,7 @@ def test_assets_lineage_and_functions_survive_a_deferral(tmp_path: Path, s3_serv
             tmp_path / "airflow", dags, {"falinvoke_default": emulator.connection}, settings=settings
         ) as airflow,
     ):
-        airflow.until("the DAG on the assets is parsed", lambda: is_parsed(airflow, CHECK), seconds=120)
+        airflow.until("the DAG on the assets is parsed", lambda: is_parsed(airflow, CHECK), seconds=300)
         made = airflow.trigger(MAKE)
         calls = tmp_path / "calls"
         drawn = airflow.trigger("decorated", calls=str(calls))
@@ -59,9 +59,9 @@ def test_assets_lineage_and_functions_survive_a_deferral(tmp_path: Path, s3_serv
         results = {task_id: airflow.xcom(MAKE, made, task_id) for task_id in ("draw", "play", "say")}
         for task_id in results:
             assert "Deferring" in airflow.log(MAKE, made, task_id), "or this shows nothing of a deferral"
-        checked = airflow.until("the scheduler ran the DAG on the assets", lambda: run_of(airflow, CHECK), seconds=120)
+        checked = airflow.until("the scheduler ran the DAG on the assets", lambda: run_of(airflow, CHECK), seconds=300)
         assert checked["run_type"] == "asset_triggered"
-        assert airflow.wait_for_run(CHECK, checked["dag_run_id"], seconds=120) == "success", airflow.tails()
+        assert airflow.wait_for_run(CHECK, checked["dag_run_id"], seconds=300) == "success", airflow.tails()
         assert airflow.xcom(CHECK, checked["dag_run_id"], "check") == 3
         events = airflow.api("GET", f"/dags/{CHECK}/dagRuns/{checked['dag_run_id']}/upstreamAssetEvents")[
             "asset_events"

@@ -75,7 +75,7 @@ def test_an_interrupted_request_is_collected_by_the_command_that_it_names(tmp_pa
             assert time.monotonic() < give_up, "the job was not looked at"
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         (request_id,) = emulator.jobs
         assert process.returncode == 130, err
         assert f'"request_id": "{request_id}"' in out

@@ -543,7 +543,7 @@ def test_the_first_poll_imports_aiohttp_without_holding_up_the_loop() -> None:
         "run_watched(asyncio.to_thread(polling_client))\n"
         "assert 'aiohttp' in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
 
 

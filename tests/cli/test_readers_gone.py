@@ -38,7 +38,7 @@ def test_a_result_that_nobody_reads_costs_no_file(output: str, emulator: Emulato
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     os.close(writer)
     assert ended.returncode == 0, ended.stderr
@@ -55,7 +55,7 @@ def test_a_job_whose_progress_nobody_reads_is_followed_to_its_end(emulator: Emul
         stderr=writer,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     os.close(writer)
     assert ended.returncode == 0

@@ -31,7 +31,7 @@ def schemathesis(emulator: Emulator, folder: Path, *options: str) -> subprocess.
         *("run", f"{emulator.url}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "15"),
         *("--header", f"Authorization: Bearer {emulator.api_key}", "--no-color", *options),
     ]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
 
 
 @needs_schemathesis
