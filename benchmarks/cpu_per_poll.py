@@ -156,9 +156,10 @@ def _asked(api: Emulated) -> int:
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    from tests.support.tls import make_certificate
+    from airflow_provider_falinvoke.emulator.certificate import make_certificate
 
-    return make_certificate(folder)
+    certificate, key = make_certificate(folder)
+    return Path(certificate), Path(key)
 
 
 _PEERS = ("apache-airflow-providers-http", "apache-airflow-providers-anthropic", "anthropic")

@@ -171,7 +171,7 @@ def _base_url(conn_id: str, host: str | None, schema: str | None, port: int | No
     if scheme not in ("http", "https"):
         field = "host" if separator else "schema"
         shown = repr(scheme) if _SCHEME.fullmatch(scheme) else "that was given"
-        raise _wrong(conn_id, field, f"the scheme {shown} is not spoken; only https and http are")
+        raise _wrong(conn_id, field, f"the scheme {shown} is not supported; only https and http are")
     if port and not 0 < port <= _MAX_PORT:
         raise _wrong(conn_id, "port", f"{port} is no port")
     try:

@@ -180,7 +180,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
 
 
 _DESCRIPTIONS: Mapping[int, str] = {
-    400: "the body is no JSON",
+    400: "the body is not JSON",
     401: "no key, or an unknown one",
     404: "an unknown job or model",
     413: "a body that is too large",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 #: Returns the bytes from one offset up to another.
 Read = Callable[[int, int], bytes]
 
-#: So many bytes are read at a time.
+#: How many bytes are read at a time.
 BLOCK = 1 << 16
 #: A longer line is none of ours: a job of 64 files takes some 40 kB, the times of a speech's 10,000 characters 1 MB.
 LONGEST = 2 << 20

@@ -20,7 +20,7 @@ from airflow_provider_falinvoke.media.manifest import MediaFile
 #: A batch's manifest is told from a single job's by its name.
 _LINES = f"/{MANIFEST}"
 _SHA256 = re.compile("[0-9a-f]{64}")
-#: So many files are on a page; of a job that has more, these are the first.
+#: The most files on a page; of a job that has more, the first ones are shown.
 MOST_FILES = 200
 
 

@@ -80,8 +80,8 @@ class Stored:
         """Call the storage, and wait for so long and no longer, where it is one that can be left."""
         if not getattr(self._fs, "async_impl", False):
             return getattr(self._fs, call)(*args, **options)
-        from fsspec.asyn import sync  # type: ignore[import-untyped]
-        from fsspec.exceptions import FSTimeoutError  # type: ignore[import-untyped]
+        from fsspec.asyn import sync  # type: ignore[import-untyped]  # fsspec has no types
+        from fsspec.exceptions import FSTimeoutError  # type: ignore[import-untyped]  # fsspec has no types
 
         try:
             return sync(self._fs.loop, getattr(self._fs, f"_{call}"), *args, timeout=TIME_LIMIT, **options)

@@ -22,7 +22,7 @@ _FIELDS = 3
 #: A start that falls from beyond the second to before the first is the beginning of another piece, which counts from
 #: its own; one that falls less is a model's inaccuracy.
 _ABOUT_ZERO, _WELL_ON = 0.1, 0.4
-#: What is said later than its sound ends by more than so many seconds belongs to another sound, or is in another unit.
+#: Seconds. A word that starts later than this after the end of its sound belongs to another sound, or has another unit.
 _BEYOND = 1.0
 #: So many objects may be around a list of times.
 _DEEPEST = 3

@@ -19,8 +19,8 @@ import pytest
 
 from airflow_provider_falinvoke.emulator import Emulator, Fault, ManualClock, RecordedRequest
 from airflow_provider_falinvoke.emulator.__main__ import main
+from airflow_provider_falinvoke.emulator.certificate import make_certificate
 from tests.emulator.client import IMAGE, running
-from tests.support.tls import make_certificate
 
 pytest_plugins = ["airflow_provider_falinvoke.emulator.pytest_plugin"]
 
@@ -303,7 +303,7 @@ def test_the_emulator_imports_nothing_of_airflow_nor_of_the_client() -> None:
 
 
 def test_with_a_certificate_it_speaks_https_and_the_connection_trusts_it(tmp_path: Path) -> None:
-    certificate, key = (str(path) for path in make_certificate(tmp_path))
+    certificate, key = make_certificate(tmp_path)
     with Emulator(tls=(certificate, key)) as emulator:
         assert emulator.connection["schema"] == "https"
         trusted = ssl.create_default_context(cafile=emulator.connection["extra"]["ca_bundle"])

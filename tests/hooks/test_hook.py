@@ -19,9 +19,10 @@ from airflow_provider_falinvoke._compat import AirflowNotFoundException
 from airflow_provider_falinvoke.api.models import Invocation, InvocationStatus
 from airflow_provider_falinvoke.api.schedule import BriefWait
 from airflow_provider_falinvoke.emulator import Emulator, Fault, ManualClock
+from airflow_provider_falinvoke.emulator.certificate import make_certificate
 from airflow_provider_falinvoke.hooks.falinvoke import FalInvokeHook
 from tests.support.calls import Caller, step_time
-from tests.support.tls import make_certificate, serving_tls
+from tests.support.tls import serving_tls
 
 FAST, SLOW = "fal-ai/flux/schnell", "fal-ai/flux/slow"
 Connect = Callable[..., None]

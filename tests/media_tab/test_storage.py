@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec  # type: ignore[import-untyped]  # fsspec has no types
 import pytest
-from fsspec.asyn import AsyncFileSystem  # type: ignore[import-untyped]
+from fsspec.asyn import AsyncFileSystem  # type: ignore[import-untyped]  # fsspec has no types
 
 from airflow_provider_falinvoke.media.manifest import MediaFile
 from airflow_provider_falinvoke.media_tab import storage
